@@ -1,0 +1,41 @@
+"""Holds `prefect.yaml` against the flows: every entrypoint loads, every parameter is one, every pool is ours."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from prefect import Flow
+from prefect.cli.deploy._models import DeploymentConfig
+from prefect.flows import load_flow_from_entrypoint
+
+from deployments.setup import POOL
+
+ROOT: Final = Path(__file__).parent.parent
+FILE: Final = ROOT / "prefect.yaml"
+
+
+def rows(path: Path = FILE) -> list[dict[str, Any]]:
+    """The deployments of the file."""
+    found: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]
+    return found
+
+
+def complaints(path: Path = FILE) -> list[str]:
+    """What is wrong with the file, a sentence each; nothing when it can be deployed."""
+    return [f"{row.get('name')}: {wrong}" for row in rows(path) for wrong in _wrong_with(row)]
+
+
+def _wrong_with(row: dict[str, Any]) -> list[str]:
+    wrong = [f"Prefect knows no field {name!r}" for name in set(row) - set(DeploymentConfig.model_fields)]
+    if row.get("work_pool", {}).get("name") != POOL:
+        wrong.append(f"its work pool is not {POOL}")
+    try:
+        flow: Flow[..., Any] = load_flow_from_entrypoint(row["entrypoint"])
+        known = flow.parameters.properties
+        wrong += [f"the flow has no parameter {name!r}" for name in row.get("parameters", {}) if name not in known]
+        required = set(flow.parameters.required)
+        if not wrong and required <= set(row.get("parameters", {})):
+            flow.validate_parameters(row.get("parameters", {}))
+    except Exception as error:  # noqa: BLE001, whatever keeps a flow from loading is the answer
+        wrong.append(str(error))
+    return wrong

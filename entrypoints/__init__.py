@@ -1,0 +1,1 @@
+"""The doors into the core that are not flows."""

@@ -1,0 +1,44 @@
+"""The commands, by name; each is in the file of its noun."""
+
+import typer
+
+from entrypoints.cli import batches, clients, database, demo, deploy, doctor, profiles, run, simulate
+
+HELP = """Nightly batches for many clients over paid HTTP APIs, every item accounted for.
+
+\b
+Try it:            muster demo
+Import and run:    muster clients import clients.csv
+                   muster profiles import profiles.csv
+                   muster run profiles posts --testing
+Look:              muster batches --since 24h
+                   muster show 12
+On Prefect:        muster deploy
+                   prefect deployment run 'nightly/nightly' --param mode=testing
+
+\b
+Exit codes: 0 all items closed; 1 items remain or failed; 2 usage; 3 configuration or connection; 130 interrupted.
+"""
+
+app = typer.Typer(
+    help=HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+app.add_typer(clients.app, name="clients")
+app.add_typer(profiles.app, name="profiles")
+app.add_typer(database.app, name="db")
+for command in (
+    demo.demo,
+    run.run,
+    batches.batches,
+    batches.show,
+    batches.export,
+    deploy.deploy,
+    doctor.doctor,
+    simulate.simulate,
+):
+    app.command()(command)

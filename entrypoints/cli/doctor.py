@@ -1,0 +1,97 @@
+"""`muster doctor`: what would keep a run from working, before the night finds it."""
+
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from typing import Annotated, Final, NamedTuple
+
+import httpx
+import typer
+
+from entrypoints.cli.prefect import reach_prefect
+from entrypoints.cli.speech import run, say, say_json
+from muster.errors import ConfigurationError, MusterError
+from muster.limits import mode_for
+from muster.settings import Settings, variable
+from muster.wiring import open_book
+from muster.workloads import SHELF
+
+BREAKS_PREFECT: Final = {"fastapi": (0, 151), "sqlalchemy": (2, 1)}  # from these versions on
+
+
+class Finding(NamedTuple):
+    """One thing looked at."""
+
+    what: str
+    ok: bool
+    said: str
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
+    """Look at settings, ledger, keys, upstreams and Prefect; exit code 3 if a run could not work."""
+    findings = run(_look())
+    if as_json:
+        say_json({"ok": all(it.ok for it in findings), "findings": [it._asdict() for it in findings]})
+    else:
+        for it in findings:
+            say(f"{'ok ' if it.ok else 'BAD'}  {it.what}: {it.said}")
+    if not all(it.ok for it in findings):
+        raise typer.Exit(ConfigurationError.exit_code)
+
+
+async def _look() -> list[Finding]:
+    settings = Settings.read()
+    parts = (_mode, _ledger, _upstreams, _packages, _prefect)
+    return [it for part in parts async for it in part(settings)]
+
+
+async def _mode(settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        yield Finding("mode", True, f"{mode_for(settings)}, {settings.env}, time zone {settings.timezone}")
+    except MusterError as error:
+        yield Finding("mode", False, str(error))
+
+
+async def _ledger(settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        async with open_book(settings) as book:
+            clients = len(await book.clients.all())
+            yield Finding("ledger", True, f"{book.database.place}, {clients} clients")
+    except MusterError as error:
+        yield Finding("ledger", False, str(error))
+
+
+async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
+    bases = {"openai_api_key": settings.openai_base_url, "apify_token": settings.apify_base_url}
+    for name, workload in SHELF.items():
+        for need in workload.needs:
+            is_set = getattr(settings, need) is not None
+            yield Finding(name, is_set, f"{variable(need)} is {'set' if is_set else 'not set'}")
+            yield await _answers(name, bases[need])
+
+
+async def _answers(name: str, base: str) -> Finding:
+    try:
+        async with httpx.AsyncClient(timeout=5) as client:
+            answer = await client.get(base)
+        return Finding(name, True, f"{base} answers ({answer.status_code})")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Finding(name, False, f"{base} does not answer ({type(error).__name__})")
+
+
+async def _packages(_settings: Settings) -> AsyncIterator[Finding]:
+    for package, limit in BREAKS_PREFECT.items():
+        found = version(package)
+        fine = tuple(int(part) for part in found.split(".")[:2]) < limit
+        said = found if fine else f"{found} breaks Prefect 3.8; install below {'.'.join(map(str, limit))}"
+        yield Finding(package, fine, said)
+
+
+async def _prefect(settings: Settings) -> AsyncIterator[Finding]:
+    if settings.prefect_api_url is None:
+        yield Finding("prefect", True, "PREFECT_API_URL is not set: `muster run` works in its own process")
+        return
+    try:
+        await reach_prefect(settings)
+        yield Finding("prefect", True, f"{settings.prefect_api_url} answers")
+    except MusterError as error:
+        yield Finding("prefect", False, str(error))

@@ -1,0 +1,102 @@
+"""`muster run`: work by hand, in this process or, where a Prefect API is set, as the flow."""
+
+from typing import Annotated, Any
+
+import typer
+
+from entrypoints.cli.account import account_of, exit_code_of, say_account
+from entrypoints.cli.live import watching
+from entrypoints.cli.speech import note, say, say_json, say_table
+from entrypoints.cli.speech import run as run_async
+from muster import signals
+from muster.errors import Interrupted
+from muster.ledger import Book
+from muster.limits import Mode, mode_for
+from muster.planning import Wanted, check_keys, foresee, in_order, moment_key, open_run
+from muster.running import work_run
+from muster.settings import Settings
+from muster.wiring import open_book
+
+
+def run(
+    workloads: Annotated[list[str], typer.Argument(help="What is done for each client: profiles, posts.")],
+    client: Annotated[list[str] | None, typer.Option(help="Only this client; may be given again.")] = None,
+    testing: Annotated[
+        bool | None, typer.Option("--testing/--normal", help="The mode; left out, the environment says.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option(help="Only say what would be done: nothing is opened, nothing is called.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
+) -> None:
+    """Work the clients' batches now; a run that was interrupted goes on where it stopped.
+
+    \b
+    muster run profiles posts --testing
+    muster run posts --client acme --json
+    """  # noqa: D301, click's own sign for "do not wrap"
+    settings = Settings.read()
+    mode = mode_for(settings, None if testing is None else Mode.TESTING if testing else Mode.NORMAL)
+    wanted = Wanted("", "manual", mode, in_order(workloads), tuple(dict.fromkeys(client or ())))
+    if plan:
+        run_async(_foresee(settings, wanted, as_json))
+        return
+    check_keys(settings, wanted.workloads)
+    account, batches = run_async(_work(settings, wanted))
+    say_json(account) if as_json else say_account(account, batches)
+    if signals.stopping():
+        raise Interrupted("Interrupted; everything finished is kept. Run the same command again to go on.")
+    raise typer.Exit(exit_code_of(account))
+
+
+async def _work(settings: Settings, wanted: Wanted) -> tuple[dict[str, Any], list[Any]]:
+    with signals.watched():
+        async with open_book(settings) as book:
+            run_id = await _open(book, settings, wanted)
+            key = (await book.runs.get(run_id))["key"]
+            async with watching(book, key):
+                if settings.prefect_api_url:
+                    await _as_flow(settings, key, wanted)
+                else:
+                    await work_run(book, settings, run_id)
+            return await account_of(book, run_id)
+
+
+async def _open(book: Book, settings: Settings, wanted: Wanted) -> int:
+    """The run to work: the unfinished one of the same making, else a new one."""
+    found = await book.runs.unfinished(wanted.trigger, wanted.mode, wanted.request)
+    if found is not None:
+        key = (await book.runs.get(found))["key"]
+        note(f"Going on with run {key}.")
+    else:
+        key = moment_key("run", await book.readings.now())
+    return await open_run(book, settings, Wanted(key, wanted.trigger, wanted.mode, wanted.workloads, wanted.clients))
+
+
+async def _as_flow(settings: Settings, key: str, wanted: Wanted) -> None:
+    """Work it as the flow `nightly`, so that it is seen in Prefect's UI."""
+    from entrypoints.cli.prefect import quiet_prefect, reach_prefect  # noqa: PLC0415, importing Prefect takes seconds
+
+    await reach_prefect(settings)
+    quiet_prefect()
+    from flows.nightly import nightly  # noqa: PLC0415
+
+    await nightly(
+        mode=wanted.mode, workloads=list(wanted.workloads), clients=list(wanted.clients), key=key, return_state=True
+    )
+
+
+async def _foresee(settings: Settings, wanted: Wanted, as_json: bool) -> None:
+    async with open_book(settings) as book:
+        decisions, counts = await foresee(book, settings, wanted)
+    rows = [(client, name, items) for (client, name), items in counts.items()]
+    if as_json:
+        clients = [{"id": it.client_id, "included": it.included, "reason": it.reason} for it in decisions]
+        batches = [{"client": client, "workload": name, "total": items} for client, name, items in rows]
+        say_json({"mode": wanted.mode, "clients": clients, "batches": batches})
+        return
+    say(f"{wanted.mode} mode would work {sum(items for _, _, items in rows)} items; nothing was opened or called.\n")
+    say_table(("client", "workload", "items"), rows)
+    left_out = [(it.client_id, it.reason) for it in decisions if it.reason]
+    if left_out:
+        say_table(("client", "reason"), left_out, "\nLeft out")

@@ -1,0 +1,38 @@
+"""`muster simulate`: the upstreams' stand-in."""
+
+from typing import Annotated
+
+import typer
+
+
+def simulate(
+    port: Annotated[
+        int, typer.Option(help="Port on the loopback address; 0 picks a free one.", min=0, max=65535)
+    ] = 9000,
+    latency_ms: Annotated[float, typer.Option(help="How long a call takes, in milliseconds.", min=0)] = 50,
+    rate_per_minute: Annotated[
+        int | None, typer.Option(help="Calls a minute of one upstream; above: 429.", min=1)
+    ] = None,
+    error_rate: Annotated[float, typer.Option(help="Share of calls that fail, 0 to 1.", min=0, max=1)] = 0,
+    hang_rate: Annotated[float, typer.Option(help="Share of calls that never answer, 0 to 1.", min=0, max=1)] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed misbehaves in the same way.")] = 0,
+) -> None:
+    """Serve stand-ins of the upstreams on 127.0.0.1 until interrupted; `GET /_sim/calls` tells what was called.
+
+    \b
+    muster simulate --port 9000 --latency-ms 100 &
+    export OPENAI_BASE_URL=http://127.0.0.1:9000/v1 OPENAI_API_KEY=sim
+    export APIFY_BASE_URL=http://127.0.0.1:9000 APIFY_TOKEN=sim
+    """  # noqa: D301, click's own sign for "do not wrap"
+    from muster.simulator import Options, serve  # noqa: PLC0415, only this command needs a server
+
+    serve(
+        Options(
+            port=port,
+            latency_ms=latency_ms,
+            rate_per_minute=rate_per_minute,
+            error_rate=error_rate,
+            hang_rate=hang_rate,
+            seed=seed,
+        )
+    )

@@ -1,0 +1,1 @@
+"""One screen each: what runs on Prefect, in the order in which it runs."""

@@ -1,0 +1,180 @@
+"""CSV files of clients and profiles: read whole, checked line by line, taken all or not at all."""
+
+import csv
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from muster.errors import BadInput
+from muster.states import ClientState
+
+MOST_LINES: Final = 20  # bad lines that are named; the rest is counted
+DEFAULT_PLATFORM: Final = "linkedin"
+PROFILE_COLUMNS: Final = ("client_id", "platform", "handle", "url")
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def service_level(label: object) -> int:
+    """A number, or a label that begins with one such as `2-Lead Scoring`; unreadable is 1."""
+    number = re.match(r"\s*(\d{1,4})", str(label))
+    return int(number.group(1)) if number else 1
+
+
+def _slug(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        raise ValueError(
+            "must be 1 to 64 letters, digits, dots, dashes or underscores, beginning with a letter or digit"
+        )
+    return value
+
+
+Slug = Annotated[str, AfterValidator(_slug)]
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class ClientRow(BaseModel):
+    """What can be set of a client; a column that is not given stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    id: Slug
+    name: str = Field("", max_length=200)
+    state: ClientState = ClientState.ACTIVE
+    service_level: Annotated[int, BeforeValidator(service_level)] = 1
+    weight: float = Field(1.0, gt=0, le=1_000, allow_inf_nan=False)
+    batch_size: int = Field(20, ge=1, le=10_000)
+    max_batches: Count = 10
+    posts_target: Count | None = None
+    max_posts_per_profile: Count = 2
+    profiles_limit: Count = 100
+
+
+class ProfileRow(BaseModel):
+    """A profile; any further column is kept as data."""
+
+    model_config = ConfigDict(extra="allow", str_strip_whitespace=True)
+
+    client_id: str
+    platform: Slug = DEFAULT_PLATFORM
+    handle: str = Field(min_length=1, max_length=200)
+    url: str | None = Field(None, max_length=2_000)
+
+
+def read_clients(path: Path) -> list[dict[str, Any]]:
+    """The clients of a file: `id` and whatever other columns it gives.
+
+    Raises:
+        BadInput: it cannot be read, or lines of it cannot be taken; every one is named.
+    """
+    rows = _checked(path, ClientRow, required=("id",), key=lambda row: row.id)
+    return [row.model_dump(exclude_unset=True) for row in rows]
+
+
+def read_profiles(path: Path, known_clients: Collection[str]) -> list[dict[str, Any]]:
+    """The profiles of a file, each of a client that is there.
+
+    Raises:
+        BadInput: it cannot be read, or lines of it cannot be taken; every one is named.
+    """
+
+    def known(row: ProfileRow) -> str | None:
+        return None if row.client_id in known_clients else f"there is no client {row.client_id!r}; import it first"
+
+    rows = _checked(
+        path,
+        ProfileRow,
+        required=("client_id", "handle"),
+        key=lambda it: (it.client_id, it.platform, it.handle),
+        also=known,
+    )
+    return [_profile(row.model_dump()) for row in rows]
+
+
+def read_change(column: str, value: str) -> dict[str, Any]:
+    """One column of a client, as `clients set` gives it; an empty posts target unsets it.
+
+    Raises:
+        BadInput: no such column, or not a value for it.
+    """
+    if column not in ClientRow.model_fields or column == "id":
+        columns = ", ".join(name for name in ClientRow.model_fields if name != "id")
+        raise BadInput(f"A client has no column {column!r} that can be set; there are {columns}.")
+    given = {"id": "x", column: value} if value or column != "posts_target" else {"id": "x", column: None}
+    try:
+        return {column: getattr(ClientRow.model_validate(given), column)}
+    except ValidationError as wrong:
+        raise BadInput(f"{_said(wrong)}.") from None
+
+
+def _profile(row: dict[str, Any]) -> dict[str, Any]:
+    data = {name: value for name, value in row.items() if name not in PROFILE_COLUMNS and value}
+    return {**{name: row[name] for name in PROFILE_COLUMNS}, "data": data}
+
+
+def _checked(
+    path: Path,
+    model: type[M],
+    *,
+    required: tuple[str, ...],
+    key: Callable[[M], object],
+    also: Callable[[M], str | None] = lambda _: None,
+) -> list[M]:
+    rows: list[M] = []
+    bad: list[str] = []
+    seen: dict[object, int] = {}
+    for line, cells in _lines(path, model, required):
+        try:
+            row = model.model_validate(cells)
+        except ValidationError as wrong:
+            bad.append(f"line {line}: {_said(wrong)}")
+            continue
+        first = seen.setdefault(key(row), line)
+        wrong_here = f"the same as line {first}" if first != line else also(row)
+        if wrong_here:
+            bad.append(f"line {line}: {wrong_here}")
+        rows.append(row)
+    if bad:
+        more = [f"and {len(bad) - MOST_LINES} more"] if len(bad) > MOST_LINES else []
+        raise BadInput(f"{path}: nothing was imported, {len(bad)} lines are wrong.", [*bad[:MOST_LINES], *more])
+    return rows
+
+
+def _lines(path: Path, model: type[BaseModel], required: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Each line's number and its cells that are not blank."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restkey="", strict=True)
+            _check_header(path, reader.fieldnames or [], model, required)
+            for cells in reader:
+                if "" in cells:
+                    raise BadInput(
+                        f"{path}: nothing was imported; line {reader.line_num} has more cells than the header."
+                    )
+                yield reader.line_num, {name.strip(): value for name, value in cells.items() if value and value.strip()}
+    except OSError as wrong:
+        raise BadInput(f"{path}: {(wrong.strerror or 'cannot be read').lower()}.") from None
+    except (UnicodeDecodeError, csv.Error) as wrong:
+        raise BadInput(f"{path}: is not a CSV file in UTF-8 ({wrong}).") from None
+
+
+def _check_header(path: Path, given: Collection[str], model: type[BaseModel], required: tuple[str, ...]) -> None:
+    names = [name.strip() for name in given]
+    if missing := [name for name in required if name not in names]:
+        raise BadInput(f"{path}: the first line must name the columns; {' and '.join(missing)} is missing.")
+    if len(set(names)) < len(names) or "" in names:
+        raise BadInput(f"{path}: a column of the first line has no name or stands twice.")
+    unknown = [name for name in names if name not in model.model_fields]
+    if unknown and model.model_config.get("extra") == "forbid":
+        raise BadInput(f"{path}: unknown column {unknown[0]!r}; there are {', '.join(model.model_fields)}.")
+
+
+def _said(wrong: ValidationError) -> str:
+    first = wrong.errors(include_input=True)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"{place} is missing"
+    return f"{place} {str(first['input'])[:60]!r}: {first['msg'].removeprefix('Value error, ')}"

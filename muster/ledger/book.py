@@ -1,0 +1,67 @@
+"""The ledger's only door: each part is one noun, each of its methods one transaction."""
+
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from muster.errors import ConfigurationError
+from muster.ledger.batches import Batches
+from muster.ledger.clients import Clients
+from muster.ledger.database import Database, Tx
+from muster.ledger.lanes import Lanes
+from muster.ledger.profiles import Profiles
+from muster.ledger.readings import Readings
+from muster.ledger.runs import Runs
+from muster.ledger.schema import head, revision, upgrade
+from muster.ledger.tables import SETTING
+
+
+class Book:
+    """The ledger at one address; used as an asynchronous context manager, which closes its connections."""
+
+    def __init__(self, url: str, *, clock: Callable[[], datetime] | None = None) -> None:
+        self.database = Database(url, clock=clock)
+        self.clients = Clients(self.database)
+        self.profiles = Profiles(self.database)
+        self.runs = Runs(self.database)
+        self.batches = Batches(self.database)
+        self.lanes = Lanes(self.database)
+        self.readings = Readings(self.database)
+
+    async def upgrade(self) -> str:
+        """Bring the schema to this version's; returns its revision."""
+        return await upgrade(self.database)
+
+    async def put_setting(self, key: str, value: str) -> None:
+        """Keep a setting in the ledger, in place of an earlier one."""
+
+        async def put(tx: Tx) -> int:
+            row = tx.insert(SETTING).values(key=key, value=value)
+            return await tx.run(row.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+
+        await self.database.write(put)
+
+    async def prepare(self, *, upgrade: bool) -> None:
+        """Make sure that the ledger answers and has this version's schema; `upgrade` brings it there.
+
+        Raises:
+            Unreachable: it does not answer.
+            ConfigurationError: its schema is another version's.
+        """
+        await self.database.probe()
+        if upgrade:
+            await self.upgrade()
+        elif (has := await revision(self.database)) != head():
+            raise ConfigurationError(
+                f"The ledger at {self.database.place} has schema {has or 'none'}, and this version needs {head()};"
+                " run `muster db upgrade`."
+            )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.database.close()

@@ -1,0 +1,236 @@
+"""One database, SQLite or PostgreSQL: its connections, its transactions and its clock.
+
+SQLite runs in WAL mode with `synchronous=FULL`: what is committed survives the loss of power, not only of the process.
+Writers begin IMMEDIATE, because a deferred one fails as locked whatever the time-out; reads need no lock.
+"""
+
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
+
+import orjson
+from sqlalchemy import ColumnElement, Executable, Table, event, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+
+from muster.errors import ConfigurationError, Unreachable
+
+PATIENCE_S: Final = 150  # a database that restarts is waited for
+LOCK_WAIT_S: Final = 30  # a SQLite writer waits for another before it tries anew
+
+Row = Mapping[str, Any]
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Tx:
+    """One open transaction (or a reading connection), with the database's own clock."""
+
+    def __init__(self, connection: AsyncConnection, clock: Callable[[], datetime] | None) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._postgres = connection.dialect.name == "postgresql"
+
+    async def now(self) -> datetime:
+        """The database's time at this moment, not at the start of the transaction, in UTC."""
+        if self._clock is not None:
+            return self._clock()
+        if not self._postgres:  # SQLite is this very machine
+            return datetime.now(UTC)
+        moment: datetime = (await self._connection.execute(select(func.clock_timestamp()))).scalar_one()
+        return moment.astimezone(UTC)
+
+    async def rows(self, statement: Executable, params: Any = None) -> Sequence[Row]:
+        """All rows that a statement gives."""
+        return cast("Sequence[Row]", (await self._connection.execute(statement, params)).mappings().all())
+
+    async def row(self, statement: Executable, params: Any = None) -> Row | None:
+        """The first row, if there is one."""
+        return cast("Row | None", (await self._connection.execute(statement, params)).mappings().first())
+
+    async def value(self, statement: Executable, params: Any = None) -> Any:
+        """The first column of the first row, or None."""
+        return (await self._connection.execute(statement, params)).scalar()
+
+    async def run(
+        self, statement: Executable, params: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> int:
+        """Execute a statement, once or for each set of parameters; the number of rows it moved."""
+        return (await self._connection.execute(statement, params)).rowcount
+
+    async def stream(self, statement: Executable) -> AsyncIterator[Row]:
+        """The rows of a statement, one at a time, none kept."""
+        async with self._connection.stream(statement) as result:
+            async for row in result.mappings():
+                yield cast("Row", row)
+
+    def seconds(self, start: ColumnElement[Any], end: ColumnElement[Any]) -> ColumnElement[Any]:
+        """The seconds between two columns, as an expression."""
+        if self._postgres:
+            return func.extract("epoch", end - start)
+        return (func.julianday(end) - func.julianday(start)) * 86400.0
+
+    def insert(self, table: Table) -> "postgresql.Insert | sqlite.Insert":
+        """An INSERT of this database's own dialect, which knows ON CONFLICT."""
+        return postgresql.insert(table) if self._postgres else sqlite.insert(table)
+
+
+class Database:
+    """The ledger's connections; `clock` replaces the database's own in tests."""
+
+    def __init__(self, url: str, *, clock: Callable[[], datetime] | None = None) -> None:
+        self._clock = clock
+        self.engine = _engine(url)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Tx]:
+        """A connection for reads, outside every write lock."""
+        async with self.engine.connect() as connection:
+            yield Tx(connection, self._clock)
+
+    async def read(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+        """Run `work` on a reading connection; waits for a database that is locked, restarting or gone."""
+        async for attempt in _patiently():
+            with attempt:
+                async with self.reading() as tx:
+                    return await work(tx)
+        raise AssertionError("tenacity gives up by raising")
+
+    async def write(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+        """Run `work` in one transaction: all of it or nothing; waits for the database as `read` does.
+
+        `work` may run more than once, so it must not touch anything but the transaction.
+        """
+        async for attempt in _patiently():
+            with attempt:
+                async with self.engine.connect() as plain:
+                    connection = await plain.execution_options(writes=True)
+                    async with connection.begin():
+                        return await work(Tx(connection, self._clock))
+        raise AssertionError("tenacity gives up by raising")
+
+    async def probe(self) -> None:
+        """Connect once, without patience.
+
+        Raises:
+            Unreachable: the database does not answer, or not to these credentials.
+        """
+        try:
+            async with self.engine.connect() as connection:
+                await connection.execute(select(1))
+        except (DBAPIError, OSError) as trouble:
+            raise Unreachable(f"The ledger at {self.place} cannot be opened: {_cause(trouble)}.") from None
+
+    @property
+    def place(self) -> str:
+        """The address without its password, for people."""
+        return str(self.engine.url.render_as_string(hide_password=True))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+class HasDatabase(Protocol):
+    """A part of the ledger."""
+
+    @property
+    def database(self) -> Database: ...  # noqa: D102
+
+
+S = TypeVar("S", bound=HasDatabase)
+
+
+def writes(method: Callable[Concatenate[S, Tx, P], Awaitable[T]]) -> Callable[Concatenate[S, P], Awaitable[T]]:
+    """Give a method the one transaction it is."""
+
+    @functools.wraps(method)
+    async def in_transaction(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.database.write(lambda tx: method(self, tx, *args, **kwargs))
+
+    return in_transaction
+
+
+def reads(method: Callable[Concatenate[S, Tx, P], Awaitable[T]]) -> Callable[Concatenate[S, P], Awaitable[T]]:
+    """Give a method a reading connection."""
+
+    @functools.wraps(method)
+    async def on_connection(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.database.read(lambda tx: method(self, tx, *args, **kwargs))
+
+    return on_connection
+
+
+_PASSING_SQLITE: Final = ("locked", "busy", "disk i/o", "full", "unable to open")
+_PASSING_POSTGRES: Final = ("08", "40", "53", "55P03", "57P")  # connection, serialization, resources, lock, shutdown
+
+
+def passes(trouble: BaseException) -> bool:
+    """Whether the database may be well again by itself."""
+    if isinstance(trouble, OSError):
+        return True
+    if not isinstance(trouble, DBAPIError):
+        return False
+    if trouble.connection_invalidated:
+        return True
+    code = str(getattr(trouble.orig, "sqlstate", "") or "")
+    return code.startswith(_PASSING_POSTGRES) or any(
+        word in str(trouble.orig).lower() for word in _PASSING_SQLITE if not code
+    )
+
+
+def _engine(address: str) -> AsyncEngine:
+    try:
+        url = make_url(address)
+        is_sqlite = url.get_backend_name() == "sqlite"
+        if is_sqlite and url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_async_engine(
+            url,
+            json_serializer=lambda value: orjson.dumps(value).decode(),
+            json_deserializer=orjson.loads,
+            connect_args={"timeout": LOCK_WAIT_S},
+            pool_pre_ping=not is_sqlite,  # a restarted server leaves dead connections behind
+        )
+    except (ArgumentError, ImportError, OSError, ValueError) as wrong:
+        raise ConfigurationError(
+            "MUSTER_DATABASE_URL: not an address that Muster can use"
+            f" ({type(wrong).__name__}); try postgresql://user:password@host/database or sqlite:///path/to/file."
+        ) from None
+    if is_sqlite:
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+
+
+def _patiently() -> AsyncRetrying:
+    return AsyncRetrying(
+        retry=retry_if_exception(passes),
+        wait=wait_exponential_jitter(multiplier=0.05, max=5),
+        stop=stop_after_delay(PATIENCE_S),
+        reraise=True,
+    )
+
+
+def _cause(trouble: BaseException) -> str:
+    orig = getattr(trouble, "orig", None) or trouble
+    return " ".join(str(orig.__cause__ or orig).split()).rstrip(".") or type(orig).__name__

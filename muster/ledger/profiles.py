@@ -1,0 +1,140 @@
+"""Profiles in the ledger: imported, found for work, and what scoring and harvesting change of them."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy.sql import Select
+
+from muster.ledger.database import Database, Row, Tx, reads, writes
+from muster.ledger.tables import POST, PROFILE, Post
+from muster.states import ProfileState
+from muster.upstreams.linkedin import FoundPost
+
+_p = PROFILE.c
+
+_SCORE: Final = (
+    update(PROFILE)
+    .where(_p.id == bindparam("profile_id"))
+    .values(
+        score=bindparam("points"), score_reason=bindparam("why"), scored_at=bindparam("now", type_=_p.scored_at.type)
+    )
+)
+_HARVESTED: Final = (
+    update(PROFILE)
+    .where(_p.id == bindparam("profile_id"))
+    .values(state=bindparam("to"), harvested_at=bindparam("now", type_=_p.harvested_at.type))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A profile's score, 0 to 100."""
+
+    profile_id: int
+    score: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Harvest:
+    """What was found at a profile; no posts means that it truly has none."""
+
+    profile_id: int
+    item_id: int
+    posts: Sequence[FoundPost]
+
+
+class Profiles:
+    """The profiles' pages of the ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @writes
+    async def put(self, tx: Tx, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Create profiles, or change the address and data of those that are there; all of them or none."""
+        if rows:
+            statement = tx.insert(PROFILE)
+            new = {"url": statement.excluded.url, "data": statement.excluded.data}
+            known = ["client_id", "platform", "handle"]
+            filled = [{"state": ProfileState.ACTIVE, **row} for row in rows]
+            await tx.run(statement.on_conflict_do_update(index_elements=known, set_=new), filled)
+        return len(rows)
+
+    @writes
+    async def forget_all(self, tx: Tx) -> None:
+        """Delete every profile and post; for a ledger that holds made-up ones."""
+        await tx.run(delete(POST))
+        await tx.run(delete(PROFILE))
+
+    @reads
+    async def counts(self, tx: Tx) -> dict[str, int]:
+        """How many profiles each client has."""
+        rows = await tx.rows(select(_p.client_id, func.count().label("n")).group_by(_p.client_id))
+        return {row["client_id"]: row["n"] for row in rows}
+
+    async def to_score(self, client_id: str, most: int) -> AsyncIterator[Row]:
+        """Profiles without a score, in the order in which they came."""
+        wanted = _of(client_id, most).where(_p.score.is_(None)).order_by(_p.id)
+        async with self.database.reading() as tx:
+            async for row in tx.stream(wanted):
+                yield row
+
+    async def to_harvest(self, client_id: str, before: datetime, most: int) -> AsyncIterator[Row]:
+        """Profiles that were not harvested since `before`: those that never were first, then the longest ago."""
+        due = _p.harvested_at.is_(None) | (_p.harvested_at < before)
+        order = (_p.harvested_at.is_not(None), _p.harvested_at, _p.id)
+        wanted = _of(client_id, most).where(_p.url.is_not(None), due).order_by(*order)
+        async with self.database.reading() as tx:
+            async for row in tx.stream(wanted):
+                yield row
+
+
+async def keep_scores(tx: Tx, scores: Sequence[Score]) -> None:
+    """Write the scores of settled items."""
+    if scores:
+        now = await tx.now()
+        rows = [{"profile_id": it.profile_id, "points": it.score, "why": it.reason, "now": now} for it in scores]
+        await tx.run(_SCORE, rows)
+
+
+async def keep_posts(tx: Tx, harvests: Sequence[Harvest]) -> dict[int, int]:
+    """Write the posts of settled items, each once; how many of them were new, by item id."""
+    if not harvests:
+        return {}
+    now = await tx.now()
+    seen = [
+        {
+            "profile_id": it.profile_id,
+            "to": ProfileState.ACTIVE if it.posts else ProfileState.NO_POSTS,
+            "now": now,
+        }
+        for it in harvests
+    ]
+    await tx.run(_HARVESTED, seen)
+    posts = [_post_row(it, post, now) for it in harvests for post in it.posts]
+    if not posts:
+        return {}
+    new = await tx.rows(tx.insert(POST).on_conflict_do_nothing().returning(POST.c.item_id), posts)
+    return Counter(row["item_id"] for row in new)
+
+
+def _post_row(harvest: Harvest, post: FoundPost, now: datetime) -> dict[str, Any]:
+    return Post(
+        profile_id=harvest.profile_id,
+        external_id=post.external_id,
+        item_id=harvest.item_id,
+        url=post.url,
+        text=post.text,
+        posted_at=post.posted_at,
+        data={"author": post.author, "engagement": post.engagement},
+        found_at=now,
+    ).model_dump(exclude={"id"})
+
+
+def _of(client_id: str, most: int) -> Select[Any]:
+    return select(PROFILE).where(_p.client_id == client_id, _p.state != ProfileState.GONE).limit(most)

@@ -1,0 +1,108 @@
+"""What people and reports read: batches, items, failures, events; nothing here writes."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.sql import Select
+
+from muster.errors import NotFound
+from muster.ledger.database import Database, Row, Tx, reads
+from muster.ledger.statements import REMAINING
+from muster.ledger.tables import ATTEMPT, BATCH, EVENT, ITEM, RUN, SETTING
+from muster.states import ItemState
+
+
+class Readings:
+    """The ledger as it is read."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @reads
+    async def now(self, tx: Tx) -> datetime:
+        """The database's time."""
+        return await tx.now()
+
+    @reads
+    async def batch(self, tx: Tx, batch_id: int) -> Row:
+        """One batch, with its run's key and what remains.
+
+        Raises:
+            NotFound: no such batch.
+        """
+        row = await tx.row(_batches().where(BATCH.c.id == batch_id))
+        if row is None:
+            raise NotFound(f"There is no batch {batch_id}; `muster batches` lists them.")
+        return row
+
+    @reads
+    async def batches_of_run(self, tx: Tx, run_id: int) -> Sequence[Row]:
+        """A run's batches, by client, in the order in which they are worked."""
+        return await tx.rows(_batches().where(BATCH.c.run_id == run_id).order_by(BATCH.c.client_id, BATCH.c.id))
+
+    @reads
+    async def batches_of_key(self, tx: Tx, run_key: str) -> Sequence[Row]:
+        """The batches of the run with that key; none before it is open."""
+        return await tx.rows(_batches().where(RUN.c.key == run_key).order_by(BATCH.c.client_id, BATCH.c.id))
+
+    @reads
+    async def batches_since(self, tx: Tx, since: datetime) -> Sequence[Row]:
+        """All batches opened since a moment, newest first."""
+        return await tx.rows(_batches().where(BATCH.c.created_at >= since).order_by(BATCH.c.id.desc()))
+
+    @reads
+    async def failures(self, tx: Tx, batch_id: int, most: int = 200) -> Sequence[Row]:
+        """The failed items of a batch, in the order in which they were planned."""
+        failed = select(ITEM).where(ITEM.c.batch_id == batch_id, ITEM.c.state == ItemState.FAILED)
+        return await tx.rows(failed.order_by(ITEM.c.seq).limit(most))
+
+    @reads
+    async def causes(self, tx: Tx, batch_id: int) -> Sequence[Row]:
+        """How many items ended in which state and for which cause: rows of (state, kind, why, n)."""
+        why = func.coalesce(ITEM.c.error_kind, ITEM.c.error).label("why")
+        counts = select(ITEM.c.state, why, func.count().label("n")).where(ITEM.c.batch_id == batch_id)
+        return await tx.rows(counts.group_by(ITEM.c.state, why).order_by(func.count().desc()))
+
+    @reads
+    async def slowest(self, tx: Tx, batch_id: int, most: int = 5) -> Sequence[Row]:
+        """The closed items whose last attempt took longest: rows of (key, state, seconds)."""
+        seconds = tx.seconds(ITEM.c.started_at, ITEM.c.closed_at).label("seconds")
+        closed = select(ITEM.c.key, ITEM.c.state, seconds).where(
+            ITEM.c.batch_id == batch_id, ITEM.c.started_at.is_not(None), ITEM.c.closed_at.is_not(None)
+        )
+        return await tx.rows(closed.order_by(seconds.desc()).limit(most))
+
+    @reads
+    async def attempts(self, tx: Tx, batch_id: int, most: int = 50) -> Sequence[Row]:
+        """The newest attempts of a batch that did not succeed, with their item's key."""
+        joined = select(ATTEMPT, ITEM.c.key).join(ITEM, ITEM.c.id == ATTEMPT.c.item_id)
+        return await tx.rows(joined.where(ITEM.c.batch_id == batch_id).order_by(ATTEMPT.c.id.desc()).limit(most))
+
+    @reads
+    async def events(self, tx: Tx, batch_id: int, most: int = 50) -> Sequence[Row]:
+        """The newest lines of a batch's log, newest first."""
+        return await tx.rows(select(EVENT).where(EVENT.c.batch_id == batch_id).order_by(EVENT.c.id.desc()).limit(most))
+
+    async def items(self, batch_id: int) -> AsyncIterator[Row]:
+        """Every item of a batch, in order, none kept in memory."""
+        async with self.database.reading() as tx:
+            async for row in tx.stream(select(ITEM).where(ITEM.c.batch_id == batch_id).order_by(ITEM.c.seq)):
+                yield row
+
+    @reads
+    async def count_by_state(self, tx: Tx, batch_id: int) -> dict[str, int]:
+        """How many items are in each state, counted from the rows themselves."""
+        counts = select(ITEM.c.state, func.count().label("n")).where(ITEM.c.batch_id == batch_id)
+        return {row["state"]: row["n"] for row in await tx.rows(counts.group_by(ITEM.c.state))}
+
+    @reads
+    async def setting(self, tx: Tx, key: str) -> str | None:
+        """A setting that is kept in the ledger."""
+        value: str | None = await tx.value(select(SETTING.c.value).where(SETTING.c.key == key))
+        return value
+
+
+def _batches() -> Select[Any]:
+    return select(BATCH, REMAINING, RUN.c.key.label("run_key")).join(RUN, RUN.c.id == BATCH.c.run_id)

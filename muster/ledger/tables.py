@@ -1,0 +1,340 @@
+"""The ledger's tables, and the rules that the database itself keeps; columns are fixed, since operators query them."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Final, cast
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy import DateTime as SqlDateTime
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+from muster.states import (
+    CLOSED_BATCHES,
+    CLOSED_ITEMS,
+    WORKING_BATCHES,
+    BatchState,
+    ClientState,
+    ItemState,
+    ProfileState,
+    RunState,
+)
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment in UTC: aware in Python, `timestamptz` in PostgreSQL, sortable text in SQLite."""
+
+    impl = SqlDateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Give PostgreSQL its type with a time zone."""
+        return dialect.type_descriptor(SqlDateTime(timezone=dialect.name == "postgresql"))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Store UTC; SQLite's text carries no zone."""
+        if value is None:
+            return None
+        moment = value.astimezone(UTC)
+        return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Read it back as aware."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Base(SQLModel):
+    """Names every constraint, so that a migration can find it again."""
+
+    metadata: ClassVar[MetaData] = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+_Id: Any = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER key
+_Json: Any = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+def _in(column: str, states: Iterable[StrEnum]) -> str:
+    return f"{column} IN ({', '.join(repr(str(state)) for state in sorted(states))})"
+
+
+def _state(states: type[StrEnum], column: str = "state") -> CheckConstraint:
+    return CheckConstraint(_in(column, states), name=f"{column}_known")
+
+
+def _closed(column: str, states: Iterable[StrEnum]) -> CheckConstraint:
+    return CheckConstraint(f"({column} IS NOT NULL) = ({_in('state', states)})", name=f"{column}_iff_closed")
+
+
+class Client(Base, table=True):
+    """A tenant whose work is done."""
+
+    __table_args__ = (
+        _state(ClientState),
+        CheckConstraint("weight > 0", name="weight_positive"),
+        CheckConstraint("batch_size > 0 AND max_batches >= 0", name="batch_sizes"),
+    )
+    id: str = Field(primary_key=True)
+    name: str
+    state: ClientState = Field(default=ClientState.ACTIVE, sa_type=String)
+    service_level: int = 1
+    weight: float = 1.0
+    batch_size: int = 20
+    max_batches: int = 10
+    posts_target: int | None = None
+    max_posts_per_profile: int = 2
+    profiles_limit: int = 100
+
+
+class Profile(Base, table=True):
+    """A profile of a client's, and what is known of it."""
+
+    __table_args__ = (
+        _state(ProfileState),
+        UniqueConstraint("client_id", "platform", "handle"),
+        CheckConstraint("score BETWEEN 0 AND 100", name="score_in_range"),
+    )
+    id: int | None = Field(default=None, primary_key=True, sa_type=_Id)
+    client_id: str = Field(foreign_key="client.id")
+    platform: str
+    handle: str
+    url: str | None = None
+    data: dict[str, Any] = Field(default_factory=dict, sa_type=_Json)  # name, headline, about, any further column
+    state: ProfileState = Field(default=ProfileState.ACTIVE, sa_type=String)
+    score: int | None = None
+    score_reason: str | None = Field(default=None, sa_type=Text)
+    scored_at: datetime | None = Field(default=None, sa_type=Utc)
+    harvested_at: datetime | None = Field(default=None, sa_type=Utc)
+
+
+class Post(Base, table=True):
+    """A post of a profile, kept once."""
+
+    __table_args__ = (UniqueConstraint("profile_id", "external_id"),)
+    id: int | None = Field(default=None, primary_key=True, sa_type=_Id)
+    profile_id: int = Field(foreign_key="profile.id", sa_type=_Id)
+    external_id: str
+    item_id: int | None = Field(default=None, sa_type=_Id)  # the item that found it
+    url: str | None = None
+    text: str | None = Field(default=None, sa_type=Text)
+    posted_at: datetime | None = Field(default=None, sa_type=Utc)
+    data: dict[str, Any] = Field(default_factory=dict, sa_type=_Json)
+    found_at: datetime = Field(sa_type=Utc)
+
+
+class Run(Base, table=True):
+    """One firing, scheduled or by hand, over some clients and workloads."""
+
+    __table_args__ = (
+        _state(RunState),
+        UniqueConstraint("key"),
+        _closed("finished_at", {RunState.DONE, RunState.FAILED}),
+    )
+    id: int | None = Field(default=None, primary_key=True, sa_type=_Id)
+    key: str
+    trigger: str
+    forced: bool = False
+    mode: str
+    state: RunState = Field(default=RunState.RUNNING, sa_type=String)
+    request: dict[str, Any] = Field(default_factory=dict, sa_type=_Json)
+    started_at: datetime = Field(sa_type=Utc)
+    finished_at: datetime | None = Field(default=None, sa_type=Utc)
+    error: str | None = Field(default=None, sa_type=Text)
+
+
+class RunClient(Base, table=True):
+    """What a run decided on one client, and why."""
+
+    __tablename__ = "run_client"
+    run_id: int = Field(foreign_key="run.id", primary_key=True, sa_type=_Id)
+    client_id: str = Field(foreign_key="client.id", primary_key=True)
+    included: bool
+    workloads: list[str] = Field(default_factory=list, sa_type=_Json)
+    reason: str | None = Field(default=None, sa_type=Text)
+
+
+class Batch(Base, table=True):
+    """One client's work of one workload in one run."""
+
+    __table_args__ = (
+        _state(BatchState),
+        UniqueConstraint("key"),
+        _closed("closed_at", CLOSED_BATCHES),
+        CheckConstraint(
+            "succeeded >= 0 AND skipped >= 0 AND failed >= 0 AND cancelled >= 0"
+            " AND succeeded + skipped + failed + cancelled <= total",
+            name="counts_within_total",
+        ),
+        CheckConstraint("gained >= 0 AND reserved >= 0", name="allowance_not_negative"),
+        CheckConstraint("target IS NULL OR gained + reserved <= target", name="target_never_passed"),
+        CheckConstraint(
+            "state <> 'done' OR succeeded + skipped + failed + cancelled = total", name="done_is_all_closed"
+        ),
+        Index(
+            "uq_batch_working",
+            "client_id",
+            "workload",
+            unique=True,
+            sqlite_where=text(_in("state", WORKING_BATCHES)),
+            postgresql_where=text(_in("state", WORKING_BATCHES)),
+        ),
+        Index(None, "run_id"),
+        Index(None, "created_at"),
+    )
+    id: int | None = Field(default=None, primary_key=True, sa_type=_Id)
+    run_id: int = Field(foreign_key="run.id", sa_type=_Id)
+    client_id: str = Field(foreign_key="client.id")
+    workload: str
+    key: str
+    state: BatchState = Field(default=BatchState.QUEUED, sa_type=String)
+    mode: str
+    limits: dict[str, Any] = Field(default_factory=dict, sa_type=_Json)
+    request: dict[str, Any] = Field(default_factory=dict, sa_type=_Json)
+    upstreams: list[str] = Field(default_factory=list, sa_type=_Json)  # that its items call
+    stopped: dict[str, str] = Field(default_factory=dict, sa_type=_Json)  # upstream → why it is called no more
+    total: int = 0
+    succeeded: int = 0
+    skipped: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    target: int | None = None
+    gained: int = 0
+    reserved: int = 0
+    cost_micros: int = Field(default=0, sa_type=BigInteger)
+    epoch: int = 0
+    driver: str | None = None
+    driver_runs: int = 0
+    beat_at: datetime | None = Field(default=None, sa_type=Utc)
+    reason: str | None = Field(default=None, sa_type=Text)
+    created_at: datetime = Field(sa_type=Utc)
+    started_at: datetime | None = Field(default=None, sa_type=Utc)
+    closed_at: datetime | None = Field(default=None, sa_type=Utc)
+
+
+class Item(Base, table=True):
+    """One unit of a batch, with one recorded outcome."""
+
+    __table_args__ = (
+        _state(ItemState),
+        UniqueConstraint("batch_id", "key"),
+        _closed("closed_at", CLOSED_ITEMS),
+        CheckConstraint(f"(lane IS NOT NULL) = (state = '{ItemState.RUNNING}')", name="lane_iff_running"),
+        CheckConstraint("tries >= 0 AND starts >= 0 AND reserved >= 0", name="counts_not_negative"),
+        Index("ix_item_ready", "batch_id", "upstream", "state", "due_at", "seq"),
+    )
+    id: int | None = Field(default=None, primary_key=True, sa_type=_Id)
+    batch_id: int = Field(foreign_key="batch.id", sa_type=_Id)
+    seq: int
+    key: str
+    upstream: str
+    payload: dict[str, Any] = Field(default_factory=dict, sa_type=_Json)
+    state: ItemState = Field(default=ItemState.PENDING, sa_type=String)
+    tries: int = 0
+    starts: int = 0
+    due_at: datetime = Field(sa_type=Utc)
+    epoch: int = 0
+    lane: str | None = None
+    reserved: int = 0
+    started_at: datetime | None = Field(default=None, sa_type=Utc)
+    closed_at: datetime | None = Field(default=None, sa_type=Utc)
+    error_kind: str | None = None
+    error: str | None = Field(default=None, sa_type=Text)
+    result: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    cost_micros: int = Field(default=0, sa_type=BigInteger)
+
+
+class Attempt(Base, table=True):
+    """One try that did not succeed."""
+
+    __table_args__ = (Index(None, "item_id"),)
+    id: int | None = Field(default=None, primary_key=True, sa_type=_Id)
+    item_id: int = Field(foreign_key="item.id", sa_type=_Id)
+    number: int  # the item's start, counted from 1
+    error_kind: str
+    error: str = Field(sa_type=Text)
+    status_code: int | None = None
+    ms: int
+    resource: str | None = None
+    at: datetime = Field(sa_type=Utc)
+
+
+class Step(Base, table=True):
+    """The memory of a paid sub-call."""
+
+    item_id: int = Field(foreign_key="item.id", primary_key=True, sa_type=_Id)
+    name: str = Field(primary_key=True)
+    result: Any = Field(default=None, sa_type=_Json)
+    at: datetime = Field(sa_type=Utc)
+
+
+class Event(Base, table=True):
+    """One line of the batch log."""
+
+    __table_args__ = (Index(None, "batch_id", "id"),)
+    id: int | None = Field(default=None, primary_key=True, sa_type=_Id)
+    batch_id: int = Field(foreign_key="batch.id", sa_type=_Id)
+    item_id: int | None = Field(default=None, sa_type=_Id)
+    at: datetime = Field(sa_type=Utc)
+    level: str
+    kind: str
+    message: str = Field(sa_type=Text)
+    data: dict[str, Any] = Field(default_factory=dict, sa_type=_Json)
+
+
+class Lane(Base, table=True):
+    """A lane that beats; its items are given back when it falls silent."""
+
+    __table_args__ = (Index(None, "batch_id"),)
+    id: str = Field(primary_key=True)
+    batch_id: int = Field(foreign_key="batch.id", sa_type=_Id)
+    epoch: int
+    host: str
+    pid: int
+    beat_at: datetime = Field(sa_type=Utc)
+
+
+class Setting(Base, table=True):
+    """A key and its value, kept in the ledger."""
+
+    key: str = Field(primary_key=True)
+    value: str = Field(sa_type=Text)
+
+
+def _table(model: type[SQLModel]) -> Table:
+    return cast("Table", model.__table__)  # type: ignore[attr-defined]  # SQLModel sets it when the class is made
+
+
+CLIENT: Final = _table(Client)
+PROFILE: Final = _table(Profile)
+POST: Final = _table(Post)
+RUN: Final = _table(Run)
+RUN_CLIENT: Final = _table(RunClient)
+BATCH: Final = _table(Batch)
+ITEM: Final = _table(Item)
+ATTEMPT: Final = _table(Attempt)
+STEP: Final = _table(Step)
+EVENT: Final = _table(Event)
+LANE: Final = _table(Lane)
+SETTING: Final = _table(Setting)

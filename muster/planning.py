@@ -1,0 +1,134 @@
+"""Opening a run: decide on every client, then open the included ones' batches; the same key opens nothing twice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from muster.errors import ConfigurationError, NotFound
+from muster.ledger import Book
+from muster.ledger.batches import NewBatch
+from muster.ledger.clients import unknown_client
+from muster.ledger.runs import NewRun
+from muster.limits import Mode, limits_for, selection_for
+from muster.selection import Decision, decide
+from muster.settings import Settings, variable
+from muster.states import BatchState
+from muster.workloads import SHELF, workload_named
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a run is asked for; no clients means all of them."""
+
+    key: str
+    trigger: str
+    mode: Mode
+    workloads: tuple[str, ...]
+    clients: tuple[str, ...] = ()
+    forced: bool = False
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What is kept with the run, and tells two runs of the same making."""
+        return {"workloads": list(self.workloads), "clients": list(self.clients)}
+
+
+def local_key(prefix: str, now: datetime, settings: Settings) -> str:
+    """The run key of a local day, such as `nightly:2026-11-22`."""
+    return f"{prefix}:{now.astimezone(settings.zone).date().isoformat()}"
+
+
+def moment_key(prefix: str, now: datetime) -> str:
+    """The run key of a moment, for runs that are started by hand."""
+    return f"{prefix}:{now:%Y-%m-%dT%H:%M:%S.%f}"
+
+
+def in_order(names: Sequence[str]) -> tuple[str, ...]:
+    """Workloads, each once, in the order in which a client's are worked."""
+    for name in names:
+        if name not in SHELF:
+            raise NotFound(f"There is no workload {name!r}; there are {', '.join(SHELF)}.")
+    return tuple(name for name in SHELF if name in names)
+
+
+def check_keys(settings: Settings, workloads: Sequence[str]) -> None:
+    """Refuse to begin what no item can end.
+
+    Raises:
+        ConfigurationError: a key that one of the workloads needs is not set.
+    """
+    missing = {variable(need): name for name in workloads for need in SHELF[name].needs if not getattr(settings, need)}
+    if missing:
+        named = " and ".join(f"{key} (for {name})" for key, name in missing.items())
+        raise ConfigurationError(f"Not set: {named}. Set it in the environment and run again.")
+
+
+async def open_run(book: Book, settings: Settings, wanted: Wanted) -> int:
+    """Open the run and all its batches, or find them; batches that had failed are queued again. The run's id.
+
+    Raises:
+        NotFound: a client or workload that is not there; nothing was opened.
+    """
+    decisions = await _decisions(book, settings, wanted)
+    new_run = NewRun(wanted.key, wanted.trigger, wanted.mode, wanted.request, wanted.forced)
+    run_id, is_new = await book.runs.open(new_run, decisions)
+    if not is_new:
+        await resume_run(book, run_id)
+    await open_batches(book, settings, run_id)
+    return run_id
+
+
+async def foresee(book: Book, settings: Settings, wanted: Wanted) -> tuple[list[Decision], dict[tuple[str, str], int]]:
+    """What a run would decide, and how many items each of its batches would have; nothing is written or called."""
+    decisions, counts = await _decisions(book, settings, wanted), {}
+    everyone = {client.id: client for client in await book.clients.all()}
+    for decision in decisions:
+        client = everyone[decision.client_id]
+        limits = limits_for(settings, client, wanted.mode)
+        for name in decision.workloads:
+            workload = workload_named(name, settings)
+            most = workload.terms(limits).items
+            planned = sum([1 async for _ in workload.plan(book, client, limits, {})])
+            counts[client.id, name] = planned if most is None else min(planned, most)
+    return decisions, counts
+
+
+async def open_batches(book: Book, settings: Settings, run_id: int) -> None:
+    """Open every batch that the run decided on and that is not there yet."""
+    run = await book.runs.get(run_id)
+    everyone = {client.id: client for client in await book.clients.all()}
+    for decision in await book.runs.decisions(run_id):
+        client = everyone[decision.client_id]
+        limits = limits_for(settings, client, Mode(run["mode"]))
+        for name in decision.workloads:
+            workload = workload_named(name, settings)
+            key = f"{run['key']}/{client.id}/{name}"
+            new = NewBatch(run_id, client.id, name, key, limits, workload.terms(limits), {})
+            await book.batches.open(new, partial(workload.plan, book, client, limits, {}))
+
+
+async def resume_run(book: Book, run_id: int) -> None:
+    """Queue the failed batches of a run again."""
+    failed = [it["id"] for it in await book.readings.batches_of_run(run_id) if it["state"] == BatchState.FAILED]
+    for batch_id in failed:
+        await book.batches.resume(batch_id)
+    if failed:
+        await book.runs.reopen(run_id)
+
+
+async def _decisions(book: Book, settings: Settings, wanted: Wanted) -> list[Decision]:
+    everyone = {client.id: client for client in await book.clients.all()}
+    for name in wanted.clients:
+        if name not in everyone:
+            raise NotFound(unknown_client(name))
+    clients = [everyone[name] for name in wanted.clients] or list(everyone.values())
+    workloads = {name: workload_named(name, settings) for name in in_order(wanted.workloads)}
+    barred = {
+        (client.id, name): why
+        for client in clients
+        for name, workload in workloads.items()
+        if (why := workload.bar(limits_for(settings, client, wanted.mode)))
+    }
+    return decide(clients, tuple(workloads), selection_for(settings, wanted.mode), barred)

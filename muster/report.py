@@ -1,0 +1,119 @@
+"""What the ledger's counts say, for people and for scripts: rows and markdown; pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from muster.selection import Decision
+
+Row = Mapping[str, Any]
+
+COUNTS: Final = ("total", "succeeded", "skipped", "failed", "cancelled", "remaining")
+MOST_CAUSES: Final = 20
+
+
+def batch_line(batch: Row) -> dict[str, Any]:
+    """A batch as scripts read it."""
+    return {
+        "id": batch["id"],
+        "client": batch["client_id"],
+        "workload": batch["workload"],
+        "state": batch["state"],
+        **{name: batch[name] for name in COUNTS},
+        "gained": batch["gained"],
+    }
+
+
+def run_line(run: Row, decisions: Iterable[Decision], batches: Iterable[Row]) -> dict[str, Any]:
+    """A run as scripts read it: every client considered, every batch."""
+    return {
+        "run": run["key"],
+        "mode": run["mode"],
+        "state": run["state"],
+        "clients": [{"id": it.client_id, "included": it.included, "reason": it.reason} for it in decisions],
+        "batches": [batch_line(batch) for batch in batches],
+    }
+
+
+def percent(batch: Row) -> float:
+    """How much of a batch has its recorded end, 0 to 100; an empty batch is whole."""
+    closed = batch["total"] - batch["remaining"]
+    return 100.0 * closed / batch["total"] if batch["total"] else 100.0
+
+
+def dollars(micros: int) -> str:
+    """Micro-dollars as people read money."""
+    return f"${micros / 1_000_000:,.4f}"
+
+
+def outcome_of(batch: Row) -> str:
+    """How a batch ended, in a few words."""
+    parts = [f"{batch[name]} {name}" for name in ("succeeded", "skipped", "failed", "cancelled") if batch[name]]
+    if batch["target"] is not None:
+        parts.append(f"{batch['gained']} of {batch['target']} posts gained")
+    if batch["remaining"]:
+        parts.append(f"{batch['remaining']} open")
+    return ", ".join(parts) or "nothing to do"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A markdown table; what stands in a cell cannot break out of it."""
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    lines += [f"| {' | '.join(cell(value) for value in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def cell(value: Any) -> str:
+    """A value as one line of text that neither markdown nor HTML reads as its own."""
+    said = " ".join(str("" if value is None else value).split())
+    for sign, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`"), ("[", "\\[")):
+        said = said.replace(sign, safe)
+    return said
+
+
+def batch_markdown(batch: Row, causes: Iterable[Row], slowest: Iterable[Row]) -> str:
+    """A batch's report: counts, causes, slowest items."""
+    about = (
+        f"Run `{batch['run_key']}`, batch {batch['id']}, {batch['mode']} mode, cost {dollars(batch['cost_micros'])}."
+    )
+    sections = [
+        f"# {cell(batch['client_id'])}: {batch['workload']}, {batch['state']}",
+        f"{outcome_of(batch)}. {about}",
+        *([f"**{cell(batch['reason'])}**"] if batch["reason"] else []),
+        table(("items", *COUNTS), [("", *(batch[name] for name in COUNTS))]),
+    ]
+    why = [(it["state"], it["why"], it["n"]) for it in causes if it["why"]][:MOST_CAUSES]
+    if why:
+        sections += ["## Why items did not simply succeed", table(("state", "cause", "items"), why)]
+    slow = [(it["key"], it["state"], f"{it['seconds']:.1f} s") for it in slowest]
+    if slow:
+        sections += ["## Slowest items", table(("item", "state", "last attempt"), slow)]
+    return "\n\n".join(sections)
+
+
+def failure_rows(failures: Iterable[Row]) -> list[dict[str, Any]]:
+    """The failed items of a batch, as a table's rows."""
+    return [
+        {"item": it["key"], "cause": it["error_kind"], "error": cell(it["error"]), "tries": it["tries"]}
+        for it in failures
+    ]
+
+
+def run_markdown(run: Row, decisions: Sequence[Decision], batches: Sequence[Row]) -> str:
+    """A run's report: every client and every item accounted for."""
+    items, remaining = sum(it["total"] for it in batches), sum(it["remaining"] for it in batches)
+    taken = sum(it.included for it in decisions)
+    rows = [(it["client_id"], it["workload"], it["state"], it["total"], outcome_of(it)) for it in batches]
+    left_out = [(it.client_id, it.reason) for it in decisions if it.reason]
+    sections = [
+        f"# Run {run['key']}: {run['state']}",
+        f"{run['mode']} mode. {taken} of {len(decisions)} clients took part; {items} items, {remaining} of them open.",
+    ]
+    if run["error"]:
+        sections.append(f"**{cell(run['error'])}**")
+    if rows:
+        sections.append(table(("client", "workload", "state", "items", "outcome"), rows))
+    else:
+        sections.append("Nothing to do.")
+    if left_out:
+        sections += ["## Left out", table(("client", "reason"), left_out)]
+    return "\n\n".join(sections)

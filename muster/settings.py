@@ -1,0 +1,128 @@
+"""The environment, read once, here and nowhere else."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from muster.errors import ConfigurationError
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+def _named(variable: str) -> AliasChoices:
+    """An upstream's customary variable, without our prefix."""
+    return AliasChoices(variable)
+
+
+class Settings(BaseSettings):
+    """What an operator can set; every field says its variable, unit and default.
+
+    Fields are read as `MUSTER_<FIELD>` unless they name another variable. Keys are secrets: they show in no `repr`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="MUSTER_", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, frozen=True
+    )
+
+    # Where things are kept
+    home: Path = Field(Path("~/.muster"), description="folder of the embedded ledger and of Prefect's state")
+    database_url: SecretStr | None = Field(None, description="the ledger; default: SQLite in the home folder")
+    env: Literal["development", "production"] = "development"
+    timezone: str = Field("UTC", description="IANA name; the local day of scheduled runs")
+
+    # Mode (seed 000): exactly the string `true` turns testing on
+    testing_flag: str = Field("", validation_alias=_named("FIRE_AND_FORGET_BATCH_PROCESS_TESTING"))
+    allow_testing: bool = Field(False, description="let testing mode run where MUSTER_ENV=production")
+
+    # Who takes part
+    min_service_level: Annotated[dict[str, int], NoDecode] = Field(
+        {"posts": 2, "prompts": 2}, description="lowest service level by workload, e.g. `posts=2,prompts=3`"
+    )
+    harvest_again_days: int = Field(7, ge=0, description="days until a harvested profile is harvested again")
+
+    # How a batch is worked
+    lanes: int = Field(2, ge=1, le=64, description="lanes of a batch")
+    in_flight: int = Field(16, ge=1, le=1000, description="calls of one lane at once")
+    clients_at_once: int = Field(4, ge=1, le=32, description="clients a driver works at the same time")
+    tries: Positive = Field(4, description="tries of an item before it fails")
+    stop_grace_seconds: float = Field(3.0, ge=0, description="how long calls in flight may finish on a stop")
+
+    # Upstreams, by their customary names
+    openai_api_key: SecretStr | None = Field(None, validation_alias=_named("OPENAI_API_KEY"))
+    openai_base_url: str = Field("https://api.openai.com/v1", validation_alias=_named("OPENAI_BASE_URL"))
+    apify_token: SecretStr | None = Field(None, validation_alias=_named("APIFY_TOKEN"))
+    apify_base_url: str = Field("https://api.apify.com", validation_alias=_named("APIFY_BASE_URL"))
+    scoring_model: str = Field("gpt-6-luna", description="model that scores profiles")
+    scoring_input_micros: int = Field(100_000, ge=0, description="micro-dollars per million input tokens")
+    scoring_output_micros: int = Field(500_000, ge=0, description="micro-dollars per million output tokens")
+    posts_actor: str = Field("harvestapi~linkedin-profile-posts", description="Apify actor that harvests posts")
+    posts_window: str = Field("year", description="how far back posts are harvested: 24h, week, month, … any")
+
+    # Prefect
+    prefect_api_url: str | None = Field(None, validation_alias=_named("PREFECT_API_URL"))
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError) as unknown:
+            raise ValueError(f"{name!r} is no IANA time zone; try Europe/Berlin") from unknown
+        return name
+
+    @field_validator("min_service_level", mode="before")
+    @classmethod
+    def _levels(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        pairs = (part.partition("=") for part in given.split(",") if part.strip())
+        return {name.strip(): level.strip() for name, _, level in pairs}
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The local day's time zone."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def ledger_url(self) -> str:
+        """The ledger's SQLAlchemy address, with its asynchronous driver; may hold a password."""
+        if self.database_url is None:
+            return f"sqlite+aiosqlite:///{self.home / 'muster.db'}"
+        url = self.database_url.get_secret_value()
+        for plain, driver in (("postgresql", "asyncpg"), ("postgres", "asyncpg"), ("sqlite", "aiosqlite")):
+            if url.startswith(f"{plain}://"):
+                return f"{'sqlite' if plain == 'sqlite' else 'postgresql'}+{driver}{url.removeprefix(plain)}"
+        return url
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            ConfigurationError: a variable holds what it cannot hold; the sentence names it.
+        """
+        try:
+            return cls()
+        except ValidationError as wrong:
+            raise ConfigurationError(_first_sentence(wrong)) from None
+
+
+def variable(field: str) -> str:
+    """The environment variable that sets a field."""
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"MUSTER_{field.upper()}"
+
+
+def _first_sentence(wrong: ValidationError) -> str:
+    first = wrong.errors(include_input=False)[0]
+    place = str(first["loc"][0])
+    name = variable(place) if place in Settings.model_fields else place
+    return f"{name}: {first['msg'].removeprefix('Value error, ')}."

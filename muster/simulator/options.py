@@ -1,0 +1,32 @@
+"""How fast, how tight and how badly behaved the simulator is."""
+
+from dataclasses import dataclass
+
+from muster.errors import BadInput
+
+_LAST_PORT = 65_535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The simulator's settings; the same seed gives the same answers and the same faults."""
+
+    port: int = 8765  # 0 picks a free one
+    latency_ms: float = 0  # of one answer or one run; the real one lies within a fifth of it
+    rate_per_minute: int | None = None  # for each upstream; None: no limit
+    error_rate: float = 0  # share of calls answered with a server error
+    hang_rate: float = 0  # share of calls that are never answered
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing, all at once."""
+        checks = {
+            f"port must lie between 0 and {_LAST_PORT}": 0 <= self.port <= _LAST_PORT,
+            "latency_ms must not be negative": self.latency_ms >= 0,
+            "rate_per_minute must be at least 1": self.rate_per_minute is None or self.rate_per_minute >= 1,
+            "error_rate must lie between 0 and 1": 0 <= self.error_rate <= 1,
+            "hang_rate must lie between 0 and 1": 0 <= self.hang_rate <= 1,
+            "error_rate and hang_rate must not exceed 1 together": self.error_rate + self.hang_rate <= 1,
+        }
+        if wrong := [rule for rule, kept in checks.items() if not kept]:
+            raise BadInput(f"The simulator cannot run like this: {'; '.join(wrong)}.", wrong)

@@ -1,0 +1,1 @@
+"""The outside services, one file each, over one way out (`caller`) and one table of outcomes (`answers`)."""

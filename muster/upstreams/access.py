@@ -1,0 +1,41 @@
+"""What every adapter needs before its first call: an address that is one, and a key."""
+
+import httpx
+from pydantic import SecretStr
+
+from muster.errors import ConfigurationError
+from muster.outcomes import ErrorKind, Retry
+from muster.upstreams.answers import Unanswered
+
+
+def address(text: str, variable: str, example: str) -> str:
+    """A base URL without a slash at its end.
+
+    Raises:
+        ConfigurationError: it is no http(s) URL; the sentence names the variable, not the value, which may hold a key.
+    """
+    try:
+        url = httpx.URL(text.strip())
+    except httpx.InvalidURL:
+        url = httpx.URL()
+    if url.scheme not in {"http", "https"} or not url.host or url.query or url.fragment:
+        raise ConfigurationError(f"{variable} is not a plain http(s) URL; it looks like {example}.")
+    return str(url).rstrip("/")
+
+
+def bearer(key: SecretStr | None, variable: str) -> dict[str, str]:
+    """The header that carries the key.
+
+    Raises:
+        Unanswered: `denied`, there is no key, or it cannot be one.
+    """
+    secret = key.get_secret_value().strip() if key else ""
+    if not secret:
+        raise _denied(f"{variable} is not set; set it and resume the batch.")
+    if not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise _denied(f"{variable} holds characters that no key has; set it again and resume the batch.")
+    return {"authorization": f"Bearer {secret}"}
+
+
+def _denied(error: str) -> Unanswered:
+    return Unanswered(Retry(kind=ErrorKind.DENIED, error=error))

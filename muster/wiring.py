@@ -1,0 +1,42 @@
+"""The composition root: settings → ledger, way out, lane. Nothing else puts these together."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from muster import signals
+from muster.engine import Job, Lane
+from muster.ledger import Book
+from muster.ledger.lease import Lease
+from muster.limits import Limits
+from muster.settings import Settings
+from muster.upstreams.caller import Caller
+from muster.workloads import workload_named
+
+
+@asynccontextmanager
+async def open_book(settings: Settings) -> AsyncIterator[Book]:
+    """The ledger, reachable and, where it is the embedded default, of this version's schema.
+
+    Raises:
+        Unreachable: it does not answer.
+        ConfigurationError: its schema is older than this version.
+    """
+    async with Book(settings.ledger_url) as book:
+        await book.prepare(upgrade=settings.database_url is None)
+        yield book
+
+
+async def job_of(book: Book, lease: Lease, settings: Settings) -> Job:
+    """What a lane needs of its batch, from the limits that were frozen into it."""
+    batch = await book.readings.batch(lease.batch_id)
+    workload = workload_named(batch["workload"], settings)
+    limits = Limits.model_validate(batch["limits"])
+    return Job(lease, workload, limits, workload.terms(limits), tuple(batch["upstreams"]))
+
+
+async def work_lane(lease: Lease, settings: Settings) -> Counter[str]:
+    """Work a batch as one lane, with a ledger connection and a way out of its own."""
+    async with open_book(settings) as book, Caller() as caller:
+        job = await job_of(book, lease, settings)
+        return await Lane(book, caller, settings, job, signals.stopping).work()

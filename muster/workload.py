@@ -1,0 +1,75 @@
+"""What every workload keeps, and what an attempt is given to work with."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from muster.landing import Claimed, Landing, NewItem
+from muster.ledger import Book
+from muster.ledger.database import Tx
+from muster.ledger.tables import Client
+from muster.limits import Limits, Terms
+from muster.outcomes import Outcome
+from muster.settings import Settings
+from muster.upstreams.caller import Caller
+
+Step = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
+
+
+class Upstream(Protocol):
+    """An adapter: built from the settings and a lane's way out."""
+
+    @classmethod
+    def connect(cls, settings: Settings, caller: Caller) -> "Upstream":
+        """Build it; no call is made."""
+        ...
+
+
+U = TypeVar("U", bound=Upstream)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an attempt is given: the batch's limits, the upstreams, and the memory of paid sub-calls.
+
+    `step(name, call)` runs `call` once for the item: its JSON result is durable before the attempt goes on, and a later
+    attempt gets it back instead of paying again.
+    """
+
+    limits: Limits
+    settings: Settings
+    caller: Caller
+    step: Step
+
+    def upstream(self, adapter: type[U]) -> U:
+        """The adapter of an upstream."""
+        return adapter.connect(self.settings, self.caller)  # type: ignore[return-value]
+
+
+class Workload(Protocol):
+    """A kind of work: what is to be done, how one item is done, and what it changes."""
+
+    name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]]  # the settings without which no item can succeed
+
+    def __init__(self, settings: Settings) -> None: ...
+
+    def terms(self, limits: Limits) -> Terms:
+        """What the engine needs of the limits."""
+        ...
+
+    def bar(self, limits: Limits) -> str | None:
+        """Why a client with these limits has no such work at all; None if it has."""
+        ...
+
+    def plan(self, book: Book, client: Client, limits: Limits, request: Mapping[str, Any]) -> AsyncIterator[NewItem]:
+        """What is to be done, one item at a time; keys are unique."""
+        ...
+
+    async def attempt(self, item: Claimed, ctx: Context) -> Outcome:
+        """Do one item: one upstream call, or a few."""
+        ...
+
+    async def settle(self, tx: Tx, closed: Sequence[Landing]) -> Mapping[int, int]:
+        """Write what closed items changed, in the transaction that closes them; what each gained, by item id."""
+        ...

@@ -1,0 +1,1 @@
+"""The verbs that Prefect manages, shared by every flow: plan, work, report."""

@@ -1,0 +1,98 @@
+"""`report`: what the ledger says of a batch or a run, published as Prefect artifacts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+from prefect import task
+from prefect.artifacts import (
+    acreate_markdown_artifact,
+    acreate_progress_artifact,
+    acreate_table_artifact,
+    aupdate_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+from slugify import slugify
+
+from muster.ledger import Book
+from muster.ledger.database import Row
+from muster.report import (
+    batch_line,
+    batch_markdown,
+    failure_rows,
+    outcome_of,
+    percent,
+    run_line,
+    run_markdown,
+)
+from muster.settings import Settings
+from muster.wiring import open_book
+
+FIRST_LOOK_S: Final = 2.0
+LOOK_GROWTH: Final = 1.1  # each look a tenth later than the one before: 12 hours cost 80 updates, not 10,000
+
+
+@task(name="report", task_run_name="report batch {batch_id}", tags=["muster-report"], cache_policy=NO_CACHE)
+async def report(batch_id: int) -> None:
+    """Publish a batch's report, and the table of its failures if there are any."""
+    async with open_book(Settings.read()) as book:
+        batch = await book.readings.batch(batch_id)
+        causes, slowest = await book.readings.causes(batch_id), await book.readings.slowest(batch_id)
+        failures = failure_rows(await book.readings.failures(batch_id))
+    markdown = batch_markdown(batch, causes, slowest)
+    await acreate_markdown_artifact(markdown, key=_key(batch, "report"), description=outcome_of(batch))
+    if failures:
+        said = f"{batch['failed']} failed items of batch {batch_id}"
+        await acreate_table_artifact(failures, key=_key(batch, "failures"), description=said)
+    _emit(batch, str(batch["state"]))
+
+
+@task(name="report run", task_run_name="report run {run_id}", tags=["muster-report"], cache_policy=NO_CACHE)
+async def report_run(run_id: int) -> dict[str, Any]:
+    """Publish a run's report, in which every client and item is accounted for; the same for scripts."""
+    async with open_book(Settings.read()) as book:
+        run = await book.runs.get(run_id)
+        decisions, batches = await book.runs.decisions(run_id), await book.readings.batches_of_run(run_id)
+    await acreate_markdown_artifact(run_markdown(run, decisions, batches), key="muster-run", description=run["key"])
+    return run_line(run, decisions, batches)
+
+
+@asynccontextmanager
+async def progress_of(book: Book, batch_id: int) -> AsyncIterator[None]:
+    """Keep a batch's progress artifact up to date while it is worked."""
+    batch = await book.readings.batch(batch_id)
+    _emit(batch, "started")
+    artifact = await acreate_progress_artifact(percent(batch), _key(batch, "progress"), outcome_of(batch))
+    updates = asyncio.create_task(_keep_updated(book, batch, artifact))
+    try:
+        yield
+    finally:
+        updates.cancel()
+        with suppress(asyncio.CancelledError):
+            await updates
+        batch = await book.readings.batch(batch_id)
+        await aupdate_progress_artifact(artifact, percent(batch), outcome_of(batch))
+
+
+async def _keep_updated(book: Book, shown: Row, artifact: Any) -> None:
+    pause = FIRST_LOOK_S
+    while True:
+        await asyncio.sleep(pause)
+        pause *= LOOK_GROWTH
+        batch = await book.readings.batch(shown["id"])
+        if batch["remaining"] != shown["remaining"]:
+            await aupdate_progress_artifact(artifact, percent(batch), outcome_of(batch))
+            _emit(batch, "progress")
+            shown = batch
+
+
+def _emit(batch: Row, what: str) -> None:
+    resource = {"prefect.resource.id": f"muster.batch.{batch['id']}", "prefect.resource.name": batch["key"]}
+    emit_event(f"muster.batch.{what}", resource, payload=batch_line(batch))
+
+
+def _key(batch: Row, what: str) -> str:
+    """The same for every run, so that the UI keeps an artifact's history."""
+    return slugify(f"{batch['client_id']}-{batch['workload']}-{what}")
