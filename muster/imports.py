@@ -18,7 +18,7 @@ PROFILE_COLUMNS: Final = ("client_id", "platform", "handle", "url")
 M = TypeVar("M", bound=BaseModel)
 
 
-def service_level(label: object) -> int:
+def read_level(label: object) -> int:
     """A number, or a label that begins with one such as `2-Lead Scoring`; unreadable is 1."""
     number = re.match(r"\s*(\d{1,4})", str(label))
     return int(number.group(1)) if number else 1
@@ -44,7 +44,7 @@ class ClientRow(BaseModel):
     id: Slug
     name: str = Field("", max_length=200)
     state: ClientState = ClientState.ACTIVE
-    service_level: Annotated[int, BeforeValidator(service_level)] = 1
+    service_level: Annotated[int, BeforeValidator(read_level)] = 1
     weight: float = Field(1.0, gt=0, le=1_000, allow_inf_nan=False)
     batch_size: int = Field(20, ge=1, le=10_000)
     max_batches: Count = 10

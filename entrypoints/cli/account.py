@@ -9,19 +9,8 @@ from muster.states import RunState
 
 Account = dict[str, Any]
 
-COLUMNS: Final = ("id", "client_id", "workload", "state", "total", "succeeded", "skipped", "failed", "remaining")
-HEAD: Final = (
-    "batch",
-    "client",
-    "workload",
-    "state",
-    "items",
-    "succeeded",
-    "skipped",
-    "failed",
-    "remaining",
-    "outcome",
-)
+COLUMNS: Final = ("id", "client_id", "workload", "state", "total")
+HEAD: Final = ("batch", "client", "workload", "state", "items", "outcome")
 
 
 async def account_of(book: Book, run_id: int) -> tuple[Account, list[Any]]:

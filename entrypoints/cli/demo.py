@@ -16,6 +16,7 @@ from entrypoints.cli.speech import err, note, run, say, say_json
 from entrypoints.cli.wait import until
 from muster import signals
 from muster.errors import BadInput, Interrupted, Unreachable
+from muster.imports import read_level
 from muster.ledger import Book
 from muster.planning import moment_key
 from muster.settings import Settings
@@ -106,14 +107,10 @@ async def _make_up(book: Book) -> None:
     await book.profiles.forget_all()
     columns = ("id", "state", "service_level", "posts_target")
     rows = [dict(zip(columns, client, strict=False)) for client in CLIENTS]
-    await book.clients.put([{**row, "name": str(row["id"]).title(), "service_level": _level(row)} for row in rows])
+    await book.clients.put(
+        [{**row, "name": str(row["id"]).title(), "service_level": read_level(row["service_level"])} for row in rows]
+    )
     await book.profiles.put([*(_profile(client[0], handle) for client in CLIENTS for handle in client[4]), BROKEN])
-
-
-def _level(row: dict[str, Any]) -> int:
-    from muster.imports import service_level  # noqa: PLC0415
-
-    return service_level(row["service_level"])
 
 
 def _profile(client: str, handle: str) -> dict[str, Any]:

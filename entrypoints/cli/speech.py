@@ -1,17 +1,22 @@
 """How the command speaks: results on standard output, everything else on standard error."""
 
 import asyncio
+import sys
 from collections.abc import Coroutine, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import orjson
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from muster.errors import BadInput, MusterError
 
-out: Final = Console(highlight=False, soft_wrap=True)
+PIPE_WIDTH: Final = 160  # columns where no terminal says how wide it is
+
+out: Final = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 
 T = TypeVar("T")
@@ -19,7 +24,7 @@ T = TypeVar("T")
 
 def say(sentence: str) -> None:
     """One line of result."""
-    out.print(sentence, markup=False)
+    out.print(sentence, markup=False, soft_wrap=True)
 
 
 def note(sentence: str) -> None:
@@ -62,7 +67,9 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _escape(value: Any) -> str:
-    return ("" if value is None else str(value)).replace("[", "\\[")
+    if isinstance(value, datetime):
+        value = f"{value:%Y-%m-%d %H:%M:%S}"
+    return escape("" if value is None else str(value))
 
 
 def _is_number(rows: Sequence[Sequence[Any]], column: int) -> bool:

@@ -20,7 +20,7 @@ class Clients:
     async def put(self, tx: Tx, rows: Sequence[Mapping[str, Any]]) -> int:
         """Create clients, or change the given columns of those that are there; all of them or none."""
         for row in rows:
-            whole = Client(**{"name": row["id"], **row}).model_dump()
+            whole = Client.model_validate({"name": row["id"], **row}).model_dump()
             changes = {name: value for name, value in row.items() if name != "id"}
             statement = tx.insert(CLIENT).values(**whole)
             if changes:
@@ -42,7 +42,7 @@ class Clients:
     @reads
     async def all(self, tx: Tx) -> list[Client]:
         """Every client, in the order of their ids."""
-        return [Client(**row) for row in await tx.rows(select(CLIENT).order_by(CLIENT.c.id))]
+        return [Client.model_validate(dict(row)) for row in await tx.rows(select(CLIENT).order_by(CLIENT.c.id))]
 
 
 def unknown_client(client_id: str) -> str:

@@ -24,7 +24,6 @@ from muster.upstreams.words import clean
 
 T = TypeVar("T")
 
-_EXAMPLE: Final = "https://api.apify.com"
 _OVER: Final = frozenset({"SUCCEEDED", "FAILED", "TIMED-OUT", "ABORTED"})
 _LONGEST_HOLD_S: Final = 60  # Apify holds an answer no longer
 _CALL_S: Final = 30.0  # for a call's answer, beyond the time that it is held
@@ -78,7 +77,7 @@ class Apify:
         Raises:
             ConfigurationError: the base URL is none.
         """
-        base_url = address(settings.apify_base_url, variable("apify_base_url"), _EXAMPLE)
+        base_url = address(settings.apify_base_url, variable("apify_base_url"), "https://api.apify.com")
         return cls(caller, base_url, settings.apify_token)
 
     async def start(
@@ -97,7 +96,7 @@ class Apify:
         charge = max(_LEAST_CHARGE_USD, _CHARGE_USD_PER_ITEM * max_items)
         caps = {"timeout": run_timeout_s, "maxItems": max_items, "maxTotalChargeUsd": f"{charge:.2f}"}
         path = f"/v2/actors/{_part(actor.replace('/', '~'))}/runs"
-        return _run(await self._send("POST", path, caps, content=orjson.dumps(dict(input))))
+        return _run(await self._send("POST", path, caps, data=input))
 
     async def wait(self, run: ActorRun, *, deadline_s: float) -> ActorRun:
         """Wait until the run is over; one that is not after `deadline_s` seconds is aborted, or it would go on costing.
@@ -156,17 +155,16 @@ class Apify:
                 await self.pause(min(delay(failures, outcome.wait), _LONGEST_PAUSE_S))
 
     async def _send(
-        self, method: str, path: str, query: Mapping[str, Any], *, content: bytes | None = None, hold: int = 0
+        self, method: str, path: str, query: Mapping[str, Any], *, data: Mapping[str, Any] | None = None, hold: int = 0
     ) -> Answer:
-        headers = bearer(self.token, self.token_variable)
-        if content is not None:
-            headers["content-type"] = "application/json"
-        request = httpx.Request(method, self.base_url + path, params=query, headers=headers, content=content)
+        headers = {**bearer(self.token, self.token_variable), "content-type": "application/json"}
+        body = None if data is None else orjson.dumps(dict(data))
+        request = httpx.Request(method, self.base_url + path, params=query, headers=headers, content=body)
         return check(await self.caller.send(request, upstream=self.NAME, timeout=_CALL_S + hold))
 
     async def _give_up(self, run: ActorRun, after_s: float) -> None:
+        path = f"/v2/actor-runs/{_part(run.id)}/abort"
         with suppress(Unanswered):  # it ends by its own time limit at last
-            path = f"/v2/actor-runs/{_part(run.id)}/abort"
             run = _run(await self._send("POST", path, {"gracefully": "true"}))
         error = f"{self.NAME}: actor run {run.id} was not over after {after_s:g} s and was aborted."
         raise Unanswered(Retry(kind=ErrorKind.TRANSIENT, error=error, cost_micros=run.cost_micros))
@@ -178,10 +176,9 @@ def _part(text: str) -> str:
 
 
 def _rows(answer: Answer) -> list[Any]:
-    rows = answer.json()
-    if not isinstance(rows, list):
-        raise _unreadable(answer, "no list of rows")
-    return rows
+    if isinstance(rows := answer.json(), list):
+        return rows
+    raise _unreadable(answer, "no list of rows")
 
 
 def _run(answer: Answer) -> ActorRun:
@@ -189,18 +186,12 @@ def _run(answer: Answer) -> ActorRun:
     data = mapping(mapping(answer.json()).get("data"))
     if not isinstance(data.get("id"), str):
         raise _unreadable(answer, "no run")
-    return ActorRun(
-        id=data["id"],
-        status=str(data.get("status") or ""),
-        dataset_id=str(data.get("defaultDatasetId") or ""),
-        cost_micros=_micros(data.get("usageTotalUsd")),
-        message=clean(str(data.get("statusMessage") or "")),
-    )
+    status, dataset, message = (str(data.get(key) or "") for key in ("status", "defaultDatasetId", "statusMessage"))
+    return ActorRun(data["id"], status, dataset, _micros(data.get("usageTotalUsd")), clean(message))
 
 
 def _micros(dollars: Any) -> int:
-    is_price = isinstance(dollars, int | float) and math.isfinite(dollars) and dollars > 0
-    return round(dollars * 1_000_000) if is_price else 0
+    return round(dollars * 1_000_000) if isinstance(dollars, int | float) and 0 < dollars < math.inf else 0
 
 
 def _unreadable(answer: Answer, what: str) -> Unanswered:

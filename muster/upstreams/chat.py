@@ -80,8 +80,7 @@ class Chat:
         }  # fmt: skip
         if schema is not None:
             asked["response_format"] = _response_format(schema)
-        url = f"{self.base_url}/chat/completions"
-        request = httpx.Request("POST", url, headers=headers, content=orjson.dumps(asked))
+        request = httpx.Request("POST", _endpoint(self.base_url), headers=headers, content=orjson.dumps(asked))
         return _completion(check(await self.caller.send(request, upstream=self.NAME, timeout=timeout)))
 
 
@@ -100,6 +99,11 @@ def parse(completion: Completion, schema: type[M]) -> M:
         return schema.model_validate_json(fenced[1] if fenced else completion.text)
     except ValidationError as wrong:
         raise _retry(ErrorKind.PARSE, sentence(f"{_NAME}'s answer does not fit", _first(wrong))) from None
+
+
+@cache
+def _endpoint(base_url: str) -> httpx.URL:
+    return httpx.URL(f"{base_url}/chat/completions")
 
 
 def _first(wrong: ValidationError) -> str:
