@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
-from muster.errors import LeaseLost
+from muster.errors import ConfigurationError, LeaseLost
 from muster.landing import Claimed, Landing, give_back, land
 from muster.ledger import Book
 from muster.ledger.batches import Standing
 from muster.ledger.database import passes
 from muster.ledger.lease import Lease
 from muster.limits import Limits, Terms
-from muster.outcomes import ErrorKind, Failed, Outcome
+from muster.outcomes import ErrorKind, Failed, Outcome, Retry
 from muster.settings import Settings
 from muster.upstreams.answers import Unanswered
 from muster.upstreams.caller import Caller
@@ -191,6 +191,8 @@ class Lane:
             outcome = await self._job.workload.attempt(item, self._context(item))
         except Unanswered as unanswered:
             outcome = unanswered.outcome
+        except ConfigurationError as wrong:  # such as an address that is none: no item can succeed until it is mended
+            outcome = Retry(kind=ErrorKind.DENIED, error=str(wrong))
         except LeaseLost as lost:
             self._failure = lost
             return

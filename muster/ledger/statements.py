@@ -45,9 +45,9 @@ def _due(state: ItemState) -> object:
 _ready = union_all(*(select(_due(state)) for state in sorted(READY_ITEMS))).subquery()  # type: ignore[call-overload]
 DUE_ITEMS: Final = select(_ready).order_by(_ready.c.due_at, _ready.c.seq).limit(bindparam("n"))
 
-START_ITEM: Final = (
+START_ITEMS: Final = (
     update(ITEM)
-    .where(_i.id == bindparam("item_id"))
+    .where(_i.id.in_(bindparam("ids", expanding=True)))
     .values(
         state=ItemState.RUNNING,
         starts=_i.starts + 1,

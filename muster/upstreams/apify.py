@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-import httpx
 import orjson
 from pydantic import SecretStr
 
@@ -18,7 +17,7 @@ from muster.outcomes import ErrorKind, Retry
 from muster.settings import Settings, variable
 from muster.upstreams.access import address, bearer
 from muster.upstreams.answers import Answer, Unanswered, check
-from muster.upstreams.caller import Caller
+from muster.upstreams.caller import Call, Caller
 from muster.upstreams.lenient import mapping
 from muster.upstreams.words import clean
 
@@ -159,8 +158,8 @@ class Apify:
     ) -> Answer:
         headers = {**bearer(self.token, self.token_variable), "content-type": "application/json"}
         body = None if data is None else orjson.dumps(dict(data))
-        request = httpx.Request(method, self.base_url + path, params=query, headers=headers, content=body)
-        return check(await self.caller.send(request, upstream=self.NAME, timeout=_CALL_S + hold))
+        call = Call(method, f"{self.base_url}{path}?{urlencode(query)}", headers, body)
+        return check(await self.caller.send(call, upstream=self.NAME, timeout=_CALL_S + hold))
 
     async def _give_up(self, run: ActorRun, after_s: float) -> None:
         path = f"/v2/actor-runs/{_part(run.id)}/abort"

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Final, Self, TypeVar
 
-import httpx
 import orjson
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -14,7 +13,7 @@ from muster.outcomes import ErrorKind, Failed, Retry
 from muster.settings import Settings, variable
 from muster.upstreams.access import address, bearer
 from muster.upstreams.answers import Answer, Unanswered, check, said
-from muster.upstreams.caller import Caller
+from muster.upstreams.caller import Call, Caller
 from muster.upstreams.lenient import mapping
 from muster.upstreams.words import sentence
 
@@ -80,8 +79,8 @@ class Chat:
         }  # fmt: skip
         if schema is not None:
             asked["response_format"] = _response_format(schema)
-        request = httpx.Request("POST", _endpoint(self.base_url), headers=headers, content=orjson.dumps(asked))
-        return _completion(check(await self.caller.send(request, upstream=self.NAME, timeout=timeout)))
+        call = Call("POST", f"{self.base_url}/chat/completions", headers, orjson.dumps(asked))
+        return _completion(check(await self.caller.send(call, upstream=self.NAME, timeout=timeout)))
 
 
 def parse(completion: Completion, schema: type[M]) -> M:
@@ -99,11 +98,6 @@ def parse(completion: Completion, schema: type[M]) -> M:
         return schema.model_validate_json(fenced[1] if fenced else completion.text)
     except ValidationError as wrong:
         raise _retry(ErrorKind.PARSE, sentence(f"{_NAME}'s answer does not fit", _first(wrong))) from None
-
-
-@cache
-def _endpoint(base_url: str) -> httpx.URL:
-    return httpx.URL(f"{base_url}/chat/completions")
 
 
 def _first(wrong: ValidationError) -> str:

@@ -1,6 +1,7 @@
 """`profiles`: an item is a profile, a chat model scores it."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import orjson
@@ -12,8 +13,9 @@ from muster.ledger.database import Tx
 from muster.ledger.profiles import Score, keep_scores
 from muster.ledger.tables import Client
 from muster.limits import Limits, Terms
-from muster.outcomes import ErrorKind, Failed, Outcome, Skipped, Succeeded
+from muster.outcomes import Outcome, Skipped, Succeeded
 from muster.settings import Settings
+from muster.upstreams.answers import Unanswered
 from muster.upstreams.chat import Chat, parse
 from muster.workload import Context
 
@@ -69,11 +71,10 @@ class Profiles:
             max_tokens=ANSWER_TOKENS,
         )
         cost = self._cost(completion.input_tokens, completion.output_tokens)
-        if completion.mark is ErrorKind.REFUSED:
-            return Failed(
-                kind=ErrorKind.REFUSED, error=f"The model declined: {completion.text[:200]}", cost_micros=cost
-            )
-        answer = parse(completion, Answer)
+        try:
+            answer = parse(completion, Answer)
+        except Unanswered as misfit:  # it was paid for all the same
+            return replace(misfit.outcome, cost_micros=cost)
         score = Score(item.payload["profile_id"], answer.score, answer.reason)
         result = {"score": answer.score, "reason": answer.reason, "model": completion.model}
         return Succeeded(result=result, rows=[score], cost_micros=cost)

@@ -13,7 +13,7 @@ import pytest
 from muster.outcomes import ErrorKind, Failed, Retry
 from muster.upstreams import caller as module
 from muster.upstreams.answers import Answer, Unanswered
-from muster.upstreams.caller import Caller
+from muster.upstreams.caller import Call, Caller
 
 K = ErrorKind
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -74,7 +74,7 @@ async def resets(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 async def ask(url: str, method: str = "POST", seconds: float = 5, **headers: str) -> Answer:
-    request = httpx.Request(method, url, headers=headers, content=b"{}" if method == "POST" else None)
+    request = Call(method, url, headers, b"{}" if method == "POST" else None)
     async with Caller() as caller:
         return await caller.send(request, upstream="acme", timeout=seconds)
 
@@ -191,7 +191,7 @@ async def test_a_transport_that_keeps_no_time_is_kept_to_it() -> None:
 
     caller = Caller(httpx.MockTransport(sleeps))
     with pytest.raises(Unanswered) as unanswered:
-        await caller.send(httpx.Request("POST", "http://acme.test/"), upstream="acme", timeout=0.05)
+        await caller.send(Call("POST", "http://acme.test/"), upstream="acme", timeout=0.05)
     assert unanswered.value.outcome.kind is K.UNKNOWN_OUTCOME
 
 
@@ -200,9 +200,7 @@ async def test_other_transports_failures_are_known_by_their_class() -> None:
         raise httpx.ConnectError("no")
 
     with pytest.raises(Unanswered) as unanswered:
-        await Caller(httpx.MockTransport(refuses)).send(
-            httpx.Request("POST", "http://acme.test/"), upstream="acme", timeout=1
-        )
+        await Caller(httpx.MockTransport(refuses)).send(Call("POST", "http://acme.test/"), upstream="acme", timeout=1)
     assert unanswered.value.outcome.kind is K.TRANSIENT
 
 
@@ -246,7 +244,7 @@ async def test_a_cancelled_call_stays_cancelled_and_the_next_one_works() -> None
         await answers(b"200 OK\r\ncontent-length: 2", b"{}")(reader, writer)
 
     async with server(only_the_second) as url, Caller() as caller:
-        request = httpx.Request("POST", url, content=b"{}")
+        request = Call("POST", url, content=b"{}")
         call = asyncio.create_task(caller.send(request, upstream="acme", timeout=5))
         await first.wait()
         call.cancel()
@@ -265,7 +263,7 @@ async def test_the_connection_of_a_cancelled_call_ends_with_its_time_at_the_late
         ended.set()
 
     async with server(watches) as url, Caller() as caller:
-        call = asyncio.create_task(caller.send(httpx.Request("GET", url), upstream="acme", timeout=0.5))
+        call = asyncio.create_task(caller.send(Call("GET", url), upstream="acme", timeout=0.5))
         await begun.wait()
         call.cancel()
         await asyncio.wait([call])
@@ -280,7 +278,7 @@ async def test_an_address_that_cannot_be_called_is_rejected_without_naming_it() 
 
 
 async def test_a_header_that_cannot_be_sent_does_not_show() -> None:
-    request = httpx.Request("GET", "http://127.0.0.1/", headers=[(b"authorization", f"Bearer {SECRET}\n".encode())])
+    request = Call("GET", "http://127.0.0.1/", {"authorization": f"Bearer {SECRET}\n"})
     async with Caller() as caller:
         with pytest.raises(Unanswered) as unanswered:
             await caller.send(request, upstream="acme", timeout=1)
@@ -295,7 +293,7 @@ async def test_an_error_that_repeats_the_key_is_cleaned_whatever_the_key_looks_l
         return httpx.Response(401, json={"detail": f"{request.headers[header]} is unknown"})
 
     value = f"Bearer {SECRET}" if header == "authorization" else SECRET
-    request = httpx.Request("POST", "http://acme.test/", headers={header: value})
+    request = Call("POST", "http://acme.test/", {header: value})
     answer = await Caller(httpx.MockTransport(echoes)).send(request, upstream="acme", timeout=1)
 
     assert SECRET.encode() not in answer.body
