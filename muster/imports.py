@@ -1,8 +1,9 @@
 """CSV files of clients and profiles: read whole, checked line by line, taken all or not at all."""
 
 import csv
+import io
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -14,13 +15,14 @@ from muster.states import ClientState
 MOST_LINES: Final = 20  # bad lines that are named; the rest is counted
 DEFAULT_PLATFORM: Final = "linkedin"
 PROFILE_COLUMNS: Final = ("client_id", "platform", "handle", "url")
+CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no text has them, and PostgreSQL keeps no NUL
 
 M = TypeVar("M", bound=BaseModel)
 
 
 def read_level(label: object) -> int:
     """A number, or a label that begins with one such as `2-Lead Scoring`; unreadable is 1."""
-    number = re.match(r"\s*(\d{1,4})", str(label))
+    number = re.match(r"\s*(\d{1,4})(?!\d)", str(label))
     return int(number.group(1)) if number else 1
 
 
@@ -32,7 +34,14 @@ def _slug(value: str) -> str:
     return value
 
 
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must be one line without control characters")
+    return value
+
+
 Slug = Annotated[str, AfterValidator(_slug)]
+OneLine = Annotated[str, AfterValidator(_one_line)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
@@ -42,7 +51,7 @@ class ClientRow(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
     id: Slug
-    name: str = Field("", max_length=200)
+    name: OneLine = Field("", max_length=200)
     state: ClientState = ClientState.ACTIVE
     service_level: Annotated[int, BeforeValidator(read_level)] = 1
     weight: float = Field(1.0, gt=0, le=1_000, allow_inf_nan=False)
@@ -60,8 +69,8 @@ class ProfileRow(BaseModel):
 
     client_id: str
     platform: Slug = DEFAULT_PLATFORM
-    handle: str = Field(min_length=1, max_length=200)
-    url: str | None = Field(None, max_length=2_000)
+    handle: OneLine = Field(min_length=1, max_length=200)
+    url: OneLine | None = Field(None, max_length=2_000)
 
 
 def read_clients(path: Path) -> list[dict[str, Any]]:
@@ -103,9 +112,10 @@ def read_change(column: str, value: str) -> dict[str, Any]:
     if column not in ClientRow.model_fields or column == "id":
         columns = ", ".join(name for name in ClientRow.model_fields if name != "id")
         raise BadInput(f"A client has no column {column!r} that can be set; there are {columns}.")
-    given = {"id": "x", column: value} if value or column != "posts_target" else {"id": "x", column: None}
+    if not value and column != "posts_target":
+        raise BadInput(f"{column} needs a value; only posts_target can be unset.")
     try:
-        return {column: getattr(ClientRow.model_validate(given), column)}
+        return {column: getattr(ClientRow.model_validate({"id": "x", column: value or None}), column)}
     except ValidationError as wrong:
         raise BadInput(f"{_said(wrong)}.") from None
 
@@ -126,55 +136,80 @@ def _checked(
     rows: list[M] = []
     bad: list[str] = []
     seen: dict[object, int] = {}
-    for line, cells in _lines(path, model, required):
+    lines = _lines(path)
+    columns = _columns(path, next(lines, (1, []))[1], model, required)
+    for line, cells in lines:
         try:
-            row = model.model_validate(cells)
-        except ValidationError as wrong:
+            row = model.model_validate(_filled(columns, cells))
+        except (ValidationError, BadInput) as wrong:
             bad.append(f"line {line}: {_said(wrong)}")
             continue
         first = seen.setdefault(key(row), line)
-        wrong_here = f"the same as line {first}" if first != line else also(row)
-        if wrong_here:
+        if wrong_here := f"the same one as in line {first}" if first != line else also(row):
             bad.append(f"line {line}: {wrong_here}")
         rows.append(row)
     if bad:
         more = [f"and {len(bad) - MOST_LINES} more"] if len(bad) > MOST_LINES else []
-        raise BadInput(f"{path}: nothing was imported, {len(bad)} lines are wrong.", [*bad[:MOST_LINES], *more])
+        said = "1 line is wrong" if len(bad) == 1 else f"{len(bad)} lines are wrong"
+        raise BadInput(f"{path}: nothing was imported, {said}.", [*bad[:MOST_LINES], *more])
     return rows
 
 
-def _lines(path: Path, model: type[BaseModel], required: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Each line's number and its cells that are not blank."""
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, the columns' names first, each with the number of the line it begins in."""
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    begins = 1
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restkey="", strict=True)
-            _check_header(path, reader.fieldnames or [], model, required)
-            for cells in reader:
-                if "" in cells:
-                    raise BadInput(
-                        f"{path}: nothing was imported; line {reader.line_num} has more cells than the header."
-                    )
-                yield reader.line_num, {name.strip(): value for name, value in cells.items() if value and value.strip()}
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield begins, cells
+            begins = reader.line_num + 1
+    except csv.Error as wrong:
+        raise BadInput(f"{path}: nothing was imported; line {begins} is not CSV: {wrong}.") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
     except OSError as wrong:
         raise BadInput(f"{path}: {(wrong.strerror or 'cannot be read').lower()}.") from None
-    except (UnicodeDecodeError, csv.Error) as wrong:
-        raise BadInput(f"{path}: is not a CSV file in UTF-8 ({wrong}).") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as wrong:
+        line = data.count(b"\n", 0, wrong.start) + 1
+        raise BadInput(f"{path}: nothing was imported; line {line} is not text in UTF-8.") from None
+    if found := CONTROL.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise BadInput(f"{path}: nothing was imported; line {line} holds the control character {found.group()!r}.")
+    return text
 
 
-def _check_header(path: Path, given: Collection[str], model: type[BaseModel], required: tuple[str, ...]) -> None:
+def _columns(path: Path, given: Sequence[str], model: type[BaseModel], required: tuple[str, ...]) -> list[str]:
     names = [name.strip() for name in given]
     if missing := [name for name in required if name not in names]:
-        raise BadInput(f"{path}: the first line must name the columns; {' and '.join(missing)} is missing.")
+        hint = " Cells must be separated by commas." if len(names) == 1 and re.search(r"[;\t|]", names[0]) else ""
+        raise BadInput(f"{path}: the first line must name the columns; {' and '.join(missing)} is missing.{hint}")
     if len(set(names)) < len(names) or "" in names:
         raise BadInput(f"{path}: a column of the first line has no name or stands twice.")
     unknown = [name for name in names if name not in model.model_fields]
     if unknown and model.model_config.get("extra") == "forbid":
-        raise BadInput(f"{path}: unknown column {unknown[0]!r}; there are {', '.join(model.model_fields)}.")
+        raise BadInput(f"{path}: unknown column {unknown[0][:60]!r}; there are {', '.join(model.model_fields)}.")
+    return names
 
 
-def _said(wrong: ValidationError) -> str:
-    first = wrong.errors(include_input=True)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "missing":
+def _filled(columns: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    """A line's cells that are not blank, by column."""
+    if any(cell.strip() for cell in cells[len(columns) :]):
+        raise BadInput(f"{len(cells)} cells, but the first line names {len(columns)} columns")
+    return {name: cell for name, cell in zip(columns, cells, strict=False) if cell.strip()}
+
+
+def _said(wrong: ValidationError | BadInput) -> str:
+    return str(wrong) if isinstance(wrong, BadInput) else "; ".join(_said_of(it) for it in wrong.errors())
+
+
+def _said_of(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
         return f"{place} is missing"
-    return f"{place} {str(first['input'])[:60]!r}: {first['msg'].removeprefix('Value error, ')}"
+    return f"{place} {str(error['input'])[:60]!r}: {error['msg'].removeprefix('Value error, ')}"

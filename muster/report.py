@@ -10,6 +10,9 @@ Row = Mapping[str, Any]
 COUNTS: Final = ("total", "succeeded", "skipped", "failed", "cancelled", "remaining")
 MOST_CAUSES: Final = 20
 
+# As entities, since a backslash before an escaped sign would undo the escape.
+_INERT: Final = str.maketrans({sign: f"&#{ord(sign)};" for sign in "&<>|`[]\\"})
+
 
 def batch_line(batch: Row) -> dict[str, Any]:
     """A batch as scripts read it."""
@@ -65,15 +68,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def cell(value: Any) -> str:
     """A value as one line of text that neither markdown nor HTML reads as its own."""
     said = " ".join(str("" if value is None else value).split())
-    for sign, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`"), ("[", "\\[")):
-        said = said.replace(sign, safe)
-    return said
+    return said.translate(_INERT)
 
 
 def batch_markdown(batch: Row, causes: Iterable[Row], slowest: Iterable[Row]) -> str:
     """A batch's report: counts, causes, slowest items."""
     about = (
-        f"Run `{batch['run_key']}`, batch {batch['id']}, {batch['mode']} mode, cost {dollars(batch['cost_micros'])}."
+        f"Run {cell(batch['run_key'])}, batch {batch['id']}, {batch['mode']} mode,"
+        f" cost {dollars(batch['cost_micros'])}."
     )
     sections = [
         f"# {cell(batch['client_id'])}: {batch['workload']}, {batch['state']}",
@@ -91,9 +93,9 @@ def batch_markdown(batch: Row, causes: Iterable[Row], slowest: Iterable[Row]) ->
 
 
 def failure_rows(failures: Iterable[Row]) -> list[dict[str, Any]]:
-    """The failed items of a batch, as a table's rows."""
+    """The failed items of a batch, as a table's rows that are safe to show."""
     return [
-        {"item": it["key"], "cause": it["error_kind"], "error": cell(it["error"]), "tries": it["tries"]}
+        {"item": cell(it["key"]), "cause": it["error_kind"], "error": cell(it["error"]), "tries": it["tries"]}
         for it in failures
     ]
 
@@ -105,7 +107,7 @@ def run_markdown(run: Row, decisions: Sequence[Decision], batches: Sequence[Row]
     rows = [(it["client_id"], it["workload"], it["state"], it["total"], outcome_of(it)) for it in batches]
     left_out = [(it.client_id, it.reason) for it in decisions if it.reason]
     sections = [
-        f"# Run {run['key']}: {run['state']}",
+        f"# Run {cell(run['key'])}: {run['state']}",
         f"{run['mode']} mode. {taken} of {len(decisions)} clients took part; {items} items, {remaining} of them open.",
     ]
     if run["error"]:

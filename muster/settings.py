@@ -1,15 +1,18 @@
 """The environment, read once, here and nowhere else."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from muster.errors import ConfigurationError
 
-Positive = Annotated[int, Field(ge=1)]
+DRIVERS: Final = {"postgres": "postgresql+asyncpg", "postgresql": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
+MOST_MICROS: Final = 10**12  # a million dollars
 
 
 def _named(variable: str) -> AliasChoices:
@@ -41,14 +44,14 @@ class Settings(BaseSettings):
     min_service_level: Annotated[dict[str, int], NoDecode] = Field(
         {"posts": 2, "prompts": 2}, description="lowest service level by workload, e.g. `posts=2,prompts=3`"
     )
-    harvest_again_days: int = Field(7, ge=0, description="days until a harvested profile is harvested again")
+    harvest_again_days: int = Field(7, ge=0, le=3650, description="days until a harvested profile is harvested again")
 
     # How a batch is worked
     lanes: int = Field(2, ge=1, le=64, description="lanes of a batch")
     in_flight: int = Field(16, ge=1, le=1000, description="calls of one lane at once")
     clients_at_once: int = Field(4, ge=1, le=32, description="clients a driver works at the same time")
-    tries: Positive = Field(4, description="tries of an item before it fails")
-    stop_grace_seconds: float = Field(3.0, ge=0, description="how long calls in flight may finish on a stop")
+    tries: int = Field(4, ge=1, le=100, description="tries of an item before it fails")
+    stop_grace_seconds: float = Field(3.0, ge=0, le=600, description="how long calls in flight may finish on a stop")
 
     # Upstreams, by their customary names
     openai_api_key: SecretStr | None = Field(None, validation_alias=_named("OPENAI_API_KEY"))
@@ -56,8 +59,12 @@ class Settings(BaseSettings):
     apify_token: SecretStr | None = Field(None, validation_alias=_named("APIFY_TOKEN"))
     apify_base_url: str = Field("https://api.apify.com", validation_alias=_named("APIFY_BASE_URL"))
     scoring_model: str = Field("gpt-6-luna", description="model that scores profiles")
-    scoring_input_micros: int = Field(100_000, ge=0, description="micro-dollars per million input tokens")
-    scoring_output_micros: int = Field(500_000, ge=0, description="micro-dollars per million output tokens")
+    scoring_input_micros: int = Field(
+        100_000, ge=0, le=MOST_MICROS, description="micro-dollars per million input tokens"
+    )
+    scoring_output_micros: int = Field(
+        500_000, ge=0, le=MOST_MICROS, description="micro-dollars per million output tokens"
+    )
     posts_actor: str = Field("harvestapi~linkedin-profile-posts", description="Apify actor that harvests posts")
     posts_window: str = Field("year", description="how far back posts are harvested: 24h, week, month, … any")
 
@@ -69,7 +76,7 @@ class Settings(BaseSettings):
     def _known_zone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError) as unknown:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as unknown:  # `America` is a folder of zones
             raise ValueError(f"{name!r} is no IANA time zone; try Europe/Berlin") from unknown
         return name
 
@@ -78,13 +85,28 @@ class Settings(BaseSettings):
     def _levels(cls, given: object) -> object:
         if not isinstance(given, str):
             return given
-        pairs = (part.partition("=") for part in given.split(",") if part.strip())
+        pairs = [part.partition("=") for part in given.split(",") if part.strip()]
+        if not all(name.strip() and level.strip().isdecimal() for name, _, level in pairs):
+            raise ValueError("must look like posts=2,prompts=3")
         return {name.strip(): level.strip() for name, _, level in pairs}
 
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+        try:
+            home = home.expanduser().absolute()
+            if any(it.exists() and not it.is_dir() for it in (home, *home.parents)):
+                raise ValueError(f"{home} is no folder")
+        except (RuntimeError, OSError) as wrong:
+            raise ValueError(f"{home} cannot be a folder: {wrong}") from wrong
+        return home
+
+    @field_validator("database_url")
+    @classmethod
+    def _usable(cls, address: SecretStr | None) -> SecretStr | None:
+        if address is not None:
+            _database(address.get_secret_value())
+        return address
 
     @property
     def zone(self) -> ZoneInfo:
@@ -96,11 +118,7 @@ class Settings(BaseSettings):
         """The ledger's SQLAlchemy address, with its asynchronous driver; may hold a password."""
         if self.database_url is None:
             return f"sqlite+aiosqlite:///{self.home / 'muster.db'}"
-        url = self.database_url.get_secret_value()
-        for plain, driver in (("postgresql", "asyncpg"), ("postgres", "asyncpg"), ("sqlite", "aiosqlite")):
-            if url.startswith(f"{plain}://"):
-                return f"{'sqlite' if plain == 'sqlite' else 'postgresql'}+{driver}{url.removeprefix(plain)}"
-        return url
+        return _database(self.database_url.get_secret_value()).render_as_string(hide_password=False)
 
     @classmethod
     def read(cls) -> Self:
@@ -119,6 +137,26 @@ def variable(field: str) -> str:
     """The environment variable that sets a field."""
     alias = Settings.model_fields[field].validation_alias
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"MUSTER_{field.upper()}"
+
+
+def _database(address: str) -> URL:
+    """The address with its asynchronous driver; no sentence here repeats it, since it may hold a password."""
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):
+        url = URL.create("none")
+    plain, _, driver = url.drivername.partition("+")
+    if plain not in DRIVERS or (driver and url.drivername != DRIVERS[plain]):
+        raise ValueError("must look like postgresql://user:password@host/database or sqlite:///path/to/file")
+    if plain == "sqlite" and url.database in {None, "", ":memory:"}:
+        raise ValueError("needs a file, such as sqlite:///path/to/file; a ledger in memory would be forgotten")
+    if not 0 < (url.port or 5432) < 1 << 16:
+        raise ValueError("the port must be between 1 and 65535")
+    if "password" in url.query:
+        raise ValueError("the password belongs before the host, as in postgresql://user:password@host/database")
+    if sslmode := url.query.get("sslmode"):  # libpq's word, which hosting companies print; asyncpg's is `ssl`
+        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": sslmode})
+    return url.set(drivername=DRIVERS[plain])
 
 
 def _first_sentence(wrong: ValidationError) -> str:

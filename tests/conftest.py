@@ -13,6 +13,7 @@ import pytest
 
 from muster import signals
 from muster.ledger import Book
+from tests.drain import World
 from tests.invariants import check_ledger
 
 OURS = re.compile(r"^(MUSTER_|FIRE_AND_FORGET|OPENAI_|APIFY_|PREFECT_API_URL)")
@@ -87,3 +88,9 @@ async def small_book(tmp_path: Path) -> AsyncIterator[Book]:
         await book.upgrade()
         yield book
         await check_ledger(book)
+
+
+@pytest.fixture
+def world(small_book: Book) -> World:
+    """The production path against a simulator at 0 ms."""
+    return World(small_book)

@@ -2,22 +2,31 @@
 
 import sys
 
-from entrypoints.cli.app import app
-from entrypoints.cli.speech import complain
-from muster.errors import Interrupted, MusterError
-
 __all__ = ["main"]
+
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command; an error is one clear sentence and the documented exit code, never a traceback."""
     try:
+        code = _answer()
+    except KeyboardInterrupt:  # also while the imports below take their second
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def _answer() -> int:
+    from entrypoints.cli.streams import ready_streams  # noqa: PLC0415, Ctrl+C must be caught from here on
+
+    ready_streams()
+    from entrypoints.cli.app import app  # noqa: PLC0415
+    from entrypoints.cli.speech import complain  # noqa: PLC0415
+
+    try:
         app()
-    except MusterError as error:
-        complain(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(Interrupted.exit_code)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except Exception as error:  # noqa: BLE001, the last door before the terminal
-        complain(error)
-        sys.exit(1)
+        return complain(error)
+    return 0

@@ -2,7 +2,7 @@
 
 import typer
 
-from entrypoints.cli import batches, clients, database, demo, deploy, doctor, profiles, run, simulate
+from entrypoints.cli import batches, clients, database, demo, deploy, doctor, export, profiles, run, simulate
 
 HELP = """Nightly batches for many clients over paid HTTP APIs, every item accounted for.
 
@@ -13,6 +13,8 @@ Import and run:    muster clients import clients.csv
                    muster run profiles posts --testing
 Look:              muster batches --since 24h
                    muster show 12
+                   muster export 12 -o items.csv
+Something amiss:   muster doctor
 On Prefect:        muster deploy
                    prefect deployment run 'nightly/nightly' --param mode=testing
 
@@ -36,7 +38,7 @@ for command in (
     run.run,
     batches.batches,
     batches.show,
-    batches.export,
+    export.export,
     deploy.deploy,
     doctor.doctor,
     simulate.simulate,

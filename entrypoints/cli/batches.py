@@ -1,52 +1,40 @@
-"""`muster batches`, `show`, `export`: what the ledger says."""
+"""`muster batches` and `show`: what the ledger says."""
 
-import csv
 import re
-import sys
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any, Final, TextIO
+from itertools import groupby
+from operator import itemgetter
+from typing import Annotated, Any, Final
 
-import orjson
 import typer
 
-from entrypoints.cli.speech import note, pick, run, say, say_json, say_table
-from muster.errors import BadInput
+from entrypoints.cli.speech import pick, run, say, say_json, say_table
+from muster.errors import BadInput, NotFound
 from muster.ledger import Book
-from muster.report import COUNTS, batch_line, dollars, failure_rows, outcome_of
+from muster.report import COUNTS, batch_line, dollars, outcome_of
 from muster.settings import Settings
 from muster.wiring import open_book
 
 UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
-ITEM_COLUMNS: Final = (
-    "key",
-    "state",
-    "tries",
-    "error_kind",
-    "error",
-    "cost_micros",
-    "started_at",
-    "closed_at",
-    "result",
-)
+HEAD: Final = ("batch", "client", "workload", "state", "items", "outcome")
+COLUMNS: Final = ("id", "client_id", "workload", "state", "total")
+FAILURE: Final = ("item", "cause", "tries", "error")
+MOST_LINES: Final = 20  # of failed items and of the log; `export` gives every item
+MOST_ID: Final = 2**63 - 1  # what a database counts to
 BatchId = Annotated[int, typer.Argument(help="The batch's number, as `muster batches` shows it.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
-
-
-class Format(StrEnum):
-    """What an export looks like."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
 
 
 def batches(
     since: Annotated[str, typer.Option(help="How far back: 90m, 24h, 7d.")] = "24h", as_json: Json = False
 ) -> None:
-    """List the batches of the last day, newest first."""
+    """List the batches of the last day by their run, the newest first.
+
+    \b
+    muster batches --since 7d
+    muster batches --since 90m --json
+    """  # noqa: D301, click's own sign for "do not wrap"
     back = _span(since)
 
     async def work() -> list[Mapping[str, Any]]:
@@ -57,15 +45,18 @@ def batches(
     if as_json:
         say_json({"batches": [{**batch_line(row), "run": row["run_key"]} for row in rows]})
     elif rows:
-        head = ("batch", "run", "client", "workload", "state", "items", "remaining", "outcome")
-        columns = ("id", "run_key", "client_id", "workload", "state", "total", "remaining")
-        say_table(head, [[*pick(row, *columns), outcome_of(row)] for row in rows])
+        _say_by_run(rows)
     else:
         say(f"No batches in the last {since}.")
 
 
 def show(batch: BatchId, as_json: Json = False) -> None:
-    """Show a batch: its counts, why items did not simply succeed, its failed items, its log."""
+    """Show a batch: its counts, why items did not simply succeed, its failed items, its log.
+
+    \b
+    muster show 12
+    muster show 12 --json
+    """  # noqa: D301, click's own sign for "do not wrap"
 
     async def work() -> dict[str, Any]:
         async with open_book(Settings.read()) as book:
@@ -75,82 +66,60 @@ def show(batch: BatchId, as_json: Json = False) -> None:
     if as_json:
         say_json(whole)
         return
+    _say_counts(whole)
+    if whole["causes"]:
+        say_table(("items", "state", "cause"), [pick(it, "n", "state", "why") for it in whole["causes"]], "\nCauses")
+    if whole["failures"]:
+        rows = [pick(it, "item", "tries", "cause", "error") for it in whole["failures"]]
+        say_table(("item", "tries", "cause", "error"), rows, "\nFailed items")
+    log = [pick(it, "at", "level", "message") for it in whole["events"]]
+    say_table(("at", "level", "message"), log, "\nLog, newest first, times in UTC")
+    if len(whole["failures"]) == MOST_LINES:
+        say(f"\nEvery item: muster export {batch}")
+
+
+def _say_by_run(rows: Sequence[Mapping[str, Any]]) -> None:
+    for number, (run_key, of_run) in enumerate(groupby(rows, key=itemgetter("run_key"))):
+        batches = list(of_run)
+        say(f"{chr(10) if number else ''}Run {run_key}, {batches[0]['mode']} mode")
+        say_table(HEAD, [[*pick(row, *COLUMNS), outcome_of(row)] for row in batches])
+
+
+def _say_counts(whole: Mapping[str, Any]) -> None:
     row = whole["batch"]
     say(f"Batch {row['id']}: {row['workload']} for {row['client']}, {row['state']}")
     say(f"Run {whole['run']}, {whole['mode']} mode: {whole['outcome']}; cost {dollars(whole['cost_micros'])}")
     if whole["reason"]:
         say(f"Reason: {whole['reason']}")
+    say("")
     say_table(COUNTS, [pick(row, *COUNTS)])
-    if whole["causes"]:
-        say_table(("state", "cause", "items"), [pick(it, "state", "why", "n") for it in whole["causes"]], "\nCauses")
-    if whole["failures"]:
-        rows = [pick(it, "item", "cause", "tries", "error") for it in whole["failures"]]
-        say_table(("item", "cause", "tries", "error"), rows, "\nFailed items")
-    log = [pick(it, "at", "level", "kind", "message") for it in whole["events"]]
-    say_table(("at", "level", "kind", "message"), log, "\nLog, newest first")
 
 
-def export(
-    batch: BatchId,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The file; left out, standard output.")] = None,
-    as_format: Annotated[Format, typer.Option("--format", help="csv or jsonl.")] = Format.CSV,
-) -> None:
-    """Write every item of a batch with its outcome; the CSV is safe to open in a spreadsheet."""
+async def known_batch(book: Book, batch_id: int) -> Mapping[str, Any]:
+    """A batch; a number that no database counts to is only unknown.
 
-    async def work() -> int:
-        async with open_book(Settings.read()) as book:
-            await book.readings.batch(batch)
-            with _opened(output) as file:
-                return await _write_items(book, batch, file, as_format)
-
-    written = run(work())
-    note(f"{written} items of batch {batch} written{f' to {output}' if output else ''}.")
+    Raises:
+        NotFound: no such batch.
+    """
+    if not 0 < batch_id <= MOST_ID:
+        raise NotFound(f"There is no batch {batch_id}; `muster batches` lists them.")
+    return await book.readings.batch(batch_id)
 
 
 async def _whole(book: Book, batch_id: int) -> dict[str, Any]:
-    row = await book.readings.batch(batch_id)
+    row = await known_batch(book, batch_id)
     causes = [dict(it) for it in await book.readings.causes(batch_id) if it["why"]]
-    events = [dict(it) for it in await book.readings.events(batch_id, 20)]
+    failed = await book.readings.failures(batch_id, MOST_LINES)
+    events = [dict(it) for it in await book.readings.events(batch_id, MOST_LINES)]
     return {
         "batch": batch_line(row),
         "run": row["run_key"],
         "outcome": outcome_of(row),
         **{name: row[name] for name in ("mode", "reason", "cost_micros", "limits", "driver", "beat_at", "created_at")},
         "causes": causes,
-        "failures": failure_rows(await book.readings.failures(batch_id, 20)),
+        "failures": [dict(zip(FAILURE, pick(it, "key", "error_kind", "tries", "error"), strict=True)) for it in failed],
         "events": events,
     }
-
-
-async def _write_items(book: Book, batch_id: int, file: TextIO, as_format: Format) -> int:
-    written = 0
-    table = csv.writer(file)
-    if as_format is Format.CSV:
-        table.writerow(ITEM_COLUMNS)
-    async for item in book.readings.items(batch_id):
-        written += 1
-        if as_format is Format.CSV:
-            table.writerow([_safe(item[name]) for name in ITEM_COLUMNS])
-        else:
-            line = {name: item[name] for name in ITEM_COLUMNS}
-            file.write(orjson.dumps(line, default=str).decode() + "\n")
-    return written
-
-
-def _safe(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula."""
-    if isinstance(value, dict):
-        value = orjson.dumps(value).decode()
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
-
-
-def _opened(output: Path | None) -> Any:
-    if output is None:
-        return nullcontext(sys.stdout)
-    try:
-        return output.open("w", encoding="utf-8", newline="")
-    except OSError as wrong:
-        raise BadInput(f"{output}: {(wrong.strerror or 'cannot be written').lower()}.") from None
 
 
 def _span(text: str) -> timedelta:

@@ -1,15 +1,20 @@
 """`muster clients`: import, list, set."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from entrypoints.cli.speech import run, say, say_json, say_table
-from muster.errors import BadInput
+from entrypoints.cli.speech import counted, pick, run, say, say_json, say_table
+from muster.errors import BadInput, NotFound
 from muster.imports import read_change, read_clients
+from muster.ledger.clients import unknown_client
 from muster.settings import Settings
 from muster.wiring import open_book
+
+# What a person looks for, under the words that fit 80 columns; `--json` has every column under its own name.
+COLUMNS: Final = ("id", "name", "state", "service_level", "weight", "posts_target", "profiles")
+HEAD: Final = ("client", "name", "state", "level", "weight", "posts target", "profiles")
 
 app = typer.Typer(help="The clients whose work is done.", no_args_is_help=True)
 
@@ -23,19 +28,23 @@ def import_(
 
     Columns: id, name, state, service_level, weight, batch_size, max_batches, posts_target, max_posts_per_profile,
     profiles_limit. All lines are taken or none; a blank cell leaves a column as it is.
-    """
+
+    \b
+    id,name,service_level,posts_target
+    acme,Acme Ltd,2-Lead Scoring,50
+    """  # noqa: D301, click's own sign for "do not wrap"
 
     async def work() -> int:
         async with open_book(Settings.read()) as book:
             return await book.clients.put(read_clients(file))
 
     imported = run(work())
-    say_json({"imported": imported}) if as_json else say(f"{imported} clients imported.")
+    say_json({"imported": imported}) if as_json else say(f"{counted(imported, 'client')} imported.")
 
 
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
-    """Show every client with its limits and how many profiles it has."""
+    """Show every client and how many profiles it has; its other limits are in --json."""
 
     async def work() -> list[dict[str, object]]:
         async with open_book(Settings.read()) as book:
@@ -46,7 +55,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.
     if as_json:
         say_json({"clients": rows})
     elif rows:
-        say_table(list(rows[0]), [list(row.values()) for row in rows])
+        say_table(HEAD, [pick(row, *COLUMNS) for row in rows])
     else:
         say("No clients yet; `muster clients import FILE.csv` brings them.")
 
@@ -56,7 +65,13 @@ def set_(
     client: Annotated[str, typer.Argument(help="The client's id.")],
     changes: Annotated[list[str], typer.Argument(help="COLUMN=VALUE, such as state=paused posts_target=50.")],
 ) -> None:
-    """Change columns of one client; batches that are open keep their limits."""
+    """Change columns of one client; batches that are open keep their limits.
+
+    \b
+    muster clients set acme state=paused
+    muster clients set acme service_level=2 posts_target=50
+    muster clients set acme posts_target=
+    """  # noqa: D301, click's own sign for "do not wrap"
     wanted = {}
     for change in changes:
         column, sign, value = change.partition("=")
@@ -66,7 +81,10 @@ def set_(
 
     async def work() -> None:
         async with open_book(Settings.read()) as book:
+            if client not in {it.id for it in await book.clients.all()}:
+                raise NotFound(unknown_client(client))
             await book.clients.change(client, wanted)
 
     run(work())
-    say(f"{client}: " + ", ".join(f"{name} is {value}" for name, value in wanted.items()) + ".")
+    said = (f"{name} is {'not set' if value is None else value}" for name, value in wanted.items())
+    say(f"{client}: {', '.join(said)}.")

@@ -7,15 +7,17 @@ from typing import Annotated, Final, NamedTuple
 import httpx
 import typer
 
-from entrypoints.cli.prefect import reach_prefect
+from entrypoints.cli.prefect import reach_prefect, without_login
 from entrypoints.cli.speech import run, say, say_json
 from muster.errors import ConfigurationError, MusterError
 from muster.limits import mode_for
 from muster.settings import Settings, variable
+from muster.upstreams.access import address
 from muster.wiring import open_book
 from muster.workloads import SHELF
 
 BREAKS_PREFECT: Final = {"fastapi": (0, 151), "sqlalchemy": (2, 1)}  # from these versions on
+BASES: Final = {"openai_api_key": "openai_base_url", "apify_token": "apify_base_url"}
 
 
 class Finding(NamedTuple):
@@ -27,7 +29,12 @@ class Finding(NamedTuple):
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
-    """Look at settings, ledger, keys, upstreams and Prefect; exit code 3 if a run could not work."""
+    """Look at settings, ledger, keys, upstreams and Prefect; exit code 3 if a run could not work.
+
+    \b
+    muster doctor
+    muster doctor --json
+    """  # noqa: D301, click's own sign for "do not wrap"
     findings = run(_look())
     if as_json:
         say_json({"ok": all(it.ok for it in findings), "findings": [it._asdict() for it in findings]})
@@ -39,7 +46,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON object
 
 
 async def _look() -> list[Finding]:
-    settings = Settings.read()
+    try:
+        settings = Settings.read()
+    except MusterError as error:
+        return [Finding("settings", False, str(error))]
     parts = (_mode, _ledger, _upstreams, _packages, _prefect)
     return [it for part in parts async for it in part(settings)]
 
@@ -61,21 +71,24 @@ async def _ledger(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
-    bases = {"openai_api_key": settings.openai_base_url, "apify_token": settings.apify_base_url}
     for name, workload in SHELF.items():
         for need in workload.needs:
             is_set = getattr(settings, need) is not None
             yield Finding(name, is_set, f"{variable(need)} is {'set' if is_set else 'not set'}")
-            yield await _answers(name, bases[need])
+            yield await _answers(name, BASES[need], str(getattr(settings, BASES[need])))
 
 
-async def _answers(name: str, base: str) -> Finding:
+async def _answers(name: str, field: str, base: str) -> Finding:
+    shown = without_login(base)
     try:
+        url = address(base, variable(field), str(Settings.model_fields[field].default))
         async with httpx.AsyncClient(timeout=5) as client:
-            answer = await client.get(base)
-        return Finding(name, True, f"{base} answers ({answer.status_code})")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Finding(name, False, f"{base} does not answer ({type(error).__name__})")
+            answer = await client.get(url)
+    except MusterError as error:
+        return Finding(name, False, str(error))
+    except httpx.HTTPError as error:
+        return Finding(name, False, f"{shown} does not answer ({type(error).__name__})")
+    return Finding(name, True, f"{shown} answers ({answer.status_code})")
 
 
 async def _packages(_settings: Settings) -> AsyncIterator[Finding]:
@@ -92,6 +105,6 @@ async def _prefect(settings: Settings) -> AsyncIterator[Finding]:
         return
     try:
         await reach_prefect(settings)
-        yield Finding("prefect", True, f"{settings.prefect_api_url} answers")
+        yield Finding("prefect", True, f"{without_login(settings.prefect_api_url)} answers")
     except MusterError as error:
         yield Finding("prefect", False, str(error))

@@ -23,6 +23,7 @@ ICONS: Final[Mapping[str, str]] = {
     "paused": "‖",
     "cancelled": "–",
 }
+_URGENCY: Final = ("in_progress", "paused", "failed", "queued", "cancelled", "done")
 
 Row = Mapping[str, Any]
 
@@ -35,7 +36,7 @@ async def watching(book: Book, run_key: str) -> AsyncIterator[None]:
         yield
     finally:
         look.cancel()
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError, Exception):  # whoever cannot see the work must not end it
             await look
 
 
@@ -43,7 +44,8 @@ async def _redraw(book: Book, run_key: str) -> None:
     with Live(console=err, transient=True, auto_refresh=False) as live:
         try:
             while True:
-                live.update(_table(await book.readings.batches_of_key(run_key)), refresh=True)
+                batches = await book.readings.batches_of_key(run_key)
+                live.update(_table(batches, err.height - 4), refresh=True)
                 await asyncio.sleep(LOOK_S)
         finally:
             live.update("", refresh=True)
@@ -63,15 +65,22 @@ async def _lines(book: Book, run_key: str) -> None:
 def _line(batch: Row) -> str:
     return (
         f"{ICONS[batch['state']]} {batch['client_id']:<16} {batch['workload']:<9} {batch['state']:<11}"
-        f" {percent(batch):3.0f}%  {outcome_of(batch)}"
+        f" {int(percent(batch)):3}%  {outcome_of(batch)}"
     )
 
 
-def _table(batches: Sequence[Row]) -> Table:
+def _table(batches: Sequence[Row], room: int) -> Table:
+    """What fits the terminal, the batches that are worked first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("", "client", "workload", "state", "%", "outcome"):
-        table.add_column(name, justify="right" if name == "%" else "left")
-    for it in batches:
-        cells = (ICONS[it["state"]], it["client_id"], it["workload"], it["state"], f"{percent(it):.0f}", outcome_of(it))
-        table.add_row(*cells, style="dim" if it["state"] in CLOSED_BATCHES else "")
+        table.add_column(name, justify="right" if name == "%" else "left", no_wrap=name != "outcome")
+    for it in sorted(batches, key=lambda it: _URGENCY.index(it["state"]))[: max(room, 1)]:
+        table.add_row(*_cells(it), style="dim" if it["state"] in CLOSED_BATCHES else "")
+    closed = sum(it["state"] in CLOSED_BATCHES for it in batches)
+    table.caption, table.caption_justify = f"{closed} of {len(batches)} batches closed", "left"
     return table
+
+
+def _cells(batch: Row) -> Sequence[str]:
+    share = str(int(percent(batch)))
+    return ICONS[batch["state"]], batch["client_id"], batch["workload"], batch["state"], share, outcome_of(batch)

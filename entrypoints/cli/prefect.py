@@ -5,6 +5,7 @@ Prefect reads its settings when it is imported, so these functions run before th
 
 import asyncio
 import os
+import re
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -38,11 +39,17 @@ async def reach_prefect(settings: Settings) -> None:
     Raises:
         Unreachable: it does not.
     """
-    if not await _is_up(str(settings.prefect_api_url), REACH_S):
+    api = str(settings.prefect_api_url)
+    if not await _is_up(api, REACH_S):
         raise Unreachable(
-            f"Prefect's API at {settings.prefect_api_url} does not answer; start it with `prefect server start`,"
+            f"Prefect's API at {without_login(api)} does not answer; start it with `prefect server start`,"
             " or unset PREFECT_API_URL to run without it."
         )
+
+
+def without_login(address: str) -> str:
+    """An address as it may be shown: no user, no password."""
+    return re.sub(r"//[^/@]*@", "//***@", address)
 
 
 @asynccontextmanager

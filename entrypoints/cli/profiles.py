@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from entrypoints.cli.speech import run, say, say_json
+from entrypoints.cli.speech import counted, run, say, say_json
 from muster.imports import read_profiles
 from muster.settings import Settings
 from muster.wiring import open_book
@@ -29,7 +29,11 @@ def import_(
 
     Columns: client_id, platform (linkedin), handle, url, name, headline, about, and any further one, kept as data. All
     lines are taken or none.
-    """
+
+    \b
+    client_id,handle,url,headline
+    acme,ada,https://www.linkedin.com/in/ada,Head of Engines
+    """  # noqa: D301, click's own sign for "do not wrap"
 
     async def work() -> int:
         async with open_book(Settings.read()) as book:
@@ -37,4 +41,4 @@ def import_(
             return await book.profiles.put(read_profiles(file, known))
 
     imported = run(work())
-    say_json({"imported": imported}) if as_json else say(f"{imported} profiles imported.")
+    say_json({"imported": imported}) if as_json else say(f"{counted(imported, 'profile')} imported.")

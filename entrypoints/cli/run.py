@@ -1,16 +1,19 @@
 """`muster run`: work by hand, in this process or, where a Prefect API is set, as the flow."""
 
+import shlex
 from typing import Annotated, Any
 
 import typer
 
-from entrypoints.cli.account import account_of, exit_code_of, say_account
+from entrypoints.cli.account import account_of, exit_code_of, say_account, say_left_out, say_nothing_to_do
 from entrypoints.cli.live import watching
-from entrypoints.cli.speech import note, say, say_json, say_table
+from entrypoints.cli.prefect import quiet_prefect, reach_prefect
+from entrypoints.cli.speech import counted, note, say, say_json, say_table
 from entrypoints.cli.speech import run as run_async
 from muster import signals
-from muster.errors import Interrupted
+from muster.errors import Interrupted, NotFound
 from muster.ledger import Book
+from muster.ledger.clients import unknown_client
 from muster.limits import Mode, mode_for
 from muster.planning import Wanted, check_keys, foresee, in_order, moment_key, open_run
 from muster.running import work_run
@@ -34,6 +37,7 @@ def run(
     \b
     muster run profiles posts --testing
     muster run posts --client acme --json
+    muster run profiles --plan
     """  # noqa: D301, click's own sign for "do not wrap"
     settings = Settings.read()
     mode = mode_for(settings, None if testing is None else Mode.TESTING if testing else Mode.NORMAL)
@@ -41,25 +45,42 @@ def run(
     if plan:
         run_async(_foresee(settings, wanted, as_json))
         return
-    check_keys(settings, wanted.workloads)
     account, batches = run_async(_work(settings, wanted))
     say_json(account) if as_json else say_account(account, batches)
     if signals.stopping():
-        raise Interrupted("Interrupted; everything finished is kept. Run the same command again to go on.")
+        raise Interrupted(f"Interrupted; everything finished is kept. To go on: {_again(wanted)}")
     raise typer.Exit(exit_code_of(account))
+
+
+def _again(wanted: Wanted) -> str:
+    """The command that goes on with the same run, wherever the environment says another mode."""
+    clients = [part for client in wanted.clients for part in ("--client", client)]
+    return shlex.join(["muster", "run", *wanted.workloads, *clients, f"--{wanted.mode}"])
 
 
 async def _work(settings: Settings, wanted: Wanted) -> tuple[dict[str, Any], list[Any]]:
     with signals.watched():
         async with open_book(settings) as book:
+            await _check(book, settings, wanted)
             run_id = await _open(book, settings, wanted)
             key = (await book.runs.get(run_id))["key"]
             async with watching(book, key):
                 if settings.prefect_api_url:
-                    await _as_flow(settings, key, wanted)
+                    await _as_flow(key, wanted)
                 else:
                     await work_run(book, settings, run_id)
             return await account_of(book, run_id)
+
+
+async def _check(book: Book, settings: Settings, wanted: Wanted) -> None:
+    """Refuse before anything is opened: what was typed wrongly first, then what the environment lacks."""
+    known = {client.id for client in await book.clients.all()}
+    for client in wanted.clients:
+        if client not in known:
+            raise NotFound(unknown_client(client))
+    check_keys(settings, wanted.workloads)
+    if settings.prefect_api_url:
+        await reach_prefect(settings)
 
 
 async def _open(book: Book, settings: Settings, wanted: Wanted) -> int:
@@ -73,13 +94,10 @@ async def _open(book: Book, settings: Settings, wanted: Wanted) -> int:
     return await open_run(book, settings, Wanted(key, wanted.trigger, wanted.mode, wanted.workloads, wanted.clients))
 
 
-async def _as_flow(settings: Settings, key: str, wanted: Wanted) -> None:
+async def _as_flow(key: str, wanted: Wanted) -> None:
     """Work it as the flow `nightly`, so that it is seen in Prefect's UI."""
-    from entrypoints.cli.prefect import quiet_prefect, reach_prefect  # noqa: PLC0415, importing Prefect takes seconds
-
-    await reach_prefect(settings)
     quiet_prefect()
-    from flows.nightly import nightly  # noqa: PLC0415
+    from flows.nightly import nightly  # noqa: PLC0415, importing Prefect takes seconds
 
     await nightly(
         mode=wanted.mode, workloads=list(wanted.workloads), clients=list(wanted.clients), key=key, return_state=True
@@ -95,8 +113,11 @@ async def _foresee(settings: Settings, wanted: Wanted, as_json: bool) -> None:
         batches = [{"client": client, "workload": name, "total": items} for client, name, items in rows]
         say_json({"mode": wanted.mode, "clients": clients, "batches": batches})
         return
-    say(f"{wanted.mode} mode would work {sum(items for _, _, items in rows)} items; nothing was opened or called.\n")
-    say_table(("client", "workload", "items"), rows)
-    left_out = [(it.client_id, it.reason) for it in decisions if it.reason]
-    if left_out:
-        say_table(("client", "reason"), left_out, "\nLeft out")
+    items = sum(items for _, _, items in rows)
+    say(f"{wanted.mode} mode would work {counted(items, 'item')}; nothing was opened or called.")
+    if not items:
+        say_nothing_to_do(len(decisions))
+    if rows:
+        say("")
+        say_table(("client", "workload", "items"), rows)
+    say_left_out([(it.client_id, it.reason) for it in decisions if it.reason])

@@ -1,7 +1,9 @@
 """How the command speaks: results on standard output, everything else on standard error."""
 
 import asyncio
+import os
 import sys
+import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -9,42 +11,66 @@ from typing import Any, Final, TypeVar
 import orjson
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from entrypoints.cli.streams import heard
 from muster.errors import BadInput, MusterError
 
 PIPE_WIDTH: Final = 160  # columns where no terminal says how wide it is
+MOST_LETTERS: Final = 300  # of a cell; `--json` and `export` give all of it
+CLOSE_S: Final = 2.0
 
-out: Final = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-err: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Console(Console):
+    """A console that lets `heard` decide what a closed pipe means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def _width() -> int | None:
+    known = os.environ.get("COLUMNS", "").isdecimal() or (sys.stdout is not None and sys.stdout.isatty())
+    return None if known else PIPE_WIDTH
+
+
+out: Final = _Console(highlight=False, width=_width())
+err: Final = _Console(stderr=True, highlight=False, soft_wrap=True)
 
 T = TypeVar("T")
 
 
 def say(sentence: str) -> None:
     """One line of result."""
-    out.print(sentence, markup=False, soft_wrap=True)
+    with heard():
+        out.print(plain(sentence), markup=False, emoji=False, soft_wrap=True)
 
 
 def note(sentence: str) -> None:
     """One line about what goes on."""
-    err.print(sentence, markup=False, style="dim")
+    err.print(plain(sentence), markup=False, emoji=False, style="dim")
 
 
 def say_json(value: Any) -> None:
-    """One machine-readable object."""
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode())
+    """One machine-readable object, in UTF-8."""
+    with heard():
+        typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str))
 
 
 def say_table(head: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
-    """Rows for people; nothing in a cell is read as markup."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for name in head:
-        table.add_column(name, justify="right" if _is_number(rows, head.index(name)) else "left", overflow="fold")
+    """Rows for people; nothing in a cell is read as markup. The last column takes what room is left."""
+    if title:
+        say(title)
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for column, name in enumerate(head):
+        side = "right" if _is_number(rows, column) else "left"
+        table.add_column(name, justify=side, overflow="fold", no_wrap=_is_short(rows, column))  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(*(_escape(value) for value in row))
-    out.print(table)
+        table.add_row(*(_cell(value) for value in row))
+    with out.capture() as drawn:
+        out.print(table)
+    with heard():
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines()))
 
 
 def pick(row: Mapping[str, Any], *names: str) -> list[Any]:
@@ -52,25 +78,58 @@ def pick(row: Mapping[str, Any], *names: str) -> list[Any]:
     return [row[name] for name in names]
 
 
-def complain(error: BaseException) -> None:
-    """An error in one sentence; a file's bad lines below it."""
-    known = isinstance(error, MusterError)
-    said = str(error) if known else f"Unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    err.print(f"Error: {said}", markup=False, style="red")
+def plain(text: str) -> str:
+    """Text that moves no cursor and changes no colour of the terminal."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 client`, `2 clients`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def complain(error: Exception) -> int:
+    """An error in one sentence, a file's bad lines below it; the exit code that goes with it."""
+    err.print(plain(f"Error: {_sentence(error)}"), markup=False, emoji=False, style="red")
     for line in error.lines if isinstance(error, BadInput) else ():
-        err.print(f"  {line}", markup=False)
+        err.print(plain(f"  {line}"), markup=False, emoji=False)
+    return error.exit_code if isinstance(error, MusterError) else 1
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's asynchronous part."""
-    return asyncio.run(work)
+    return asyncio.run(_to_its_end(work))
 
 
-def _escape(value: Any) -> str:
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await work
+    except Exception:
+        # aiosqlite's thread answers a connection that failed only afterwards, and complains if the loop has gone.
+        for thread in threading.enumerate():
+            if "_connection_worker_thread" in thread.name:
+                await asyncio.to_thread(thread.join, CLOSE_S)
+        raise
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, MusterError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{f'{error.filename}: ' if error.filename else ''}{error.strerror}."
+    return f"Unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _cell(value: Any) -> Text:
     if isinstance(value, datetime):
         value = f"{value:%Y-%m-%d %H:%M:%S}"
-    return escape("" if value is None else str(value))
+    said = plain(" ".join(str("" if value is None else value).split()))
+    return Text(said if len(said) <= MOST_LETTERS else f"{said[:MOST_LETTERS]}…")
 
 
 def _is_number(rows: Sequence[Sequence[Any]], column: int) -> bool:
     return bool(rows) and all(isinstance(row[column], int | float | None) for row in rows)
+
+
+def _is_short(rows: Sequence[Sequence[Any]], column: int) -> bool:
+    return all(isinstance(row[column], int | float | datetime | None) for row in rows)

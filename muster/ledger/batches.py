@@ -17,7 +17,7 @@ from muster.ledger.lease import Lease
 from muster.ledger.returns import give_back_items
 from muster.ledger.tables import BATCH, ITEM, Batch
 from muster.limits import Limits, Terms
-from muster.states import CLOSED_BATCHES, BatchState, ItemState, sources
+from muster.states import CLOSED_BATCHES, WORKING_BATCHES, BatchState, ItemState, sources
 
 CHUNK: Final = 1000  # items written at one time while a batch is opened
 STALE_AFTER: Final = timedelta(seconds=20)  # a driver or lane that was silent so long is dead
@@ -133,6 +133,7 @@ class Batches:
             returned = await give_back_items(tx, lease.batch_id, lanes)
             message = f"{len(lanes)} lanes fell silent; {returned} items given back."
             await log(tx, lease.batch_id, now, "lane.silent", message, level=Level.WARNING, data={"lanes": lanes})
+            return await end_if_over(tx, batch, batch, {}, now)
         return standing_of(batch)
 
     @writes
@@ -190,10 +191,14 @@ async def end_if_over(tx: Tx, batch: Row, counts: Row, stopped: Mapping[str, str
         for name, why in stopped.items():
             await log(tx, batch["id"], now, "upstream.stopped", f"No more calls to {name}: {why}", level=Level.ERROR)
     state = BatchState(batch["state"])
+    if state not in WORKING_BATCHES:
+        return Standing(state, remaining, all_stopped)
     if remaining == 0:
         state = await _move(tx, batch, BatchState.DONE, None, now)
-    elif all_stopped and not await tx.row(
-        sql.OTHER_OPEN_ITEM, {"batch_id": batch["id"], "stopped": sorted(all_stopped)}
+    elif (
+        state is BatchState.IN_PROGRESS
+        and all_stopped
+        and not await tx.row(sql.OTHER_OPEN_ITEM, {"batch_id": batch["id"], "stopped": sorted(all_stopped)})
     ):
         state = await _move(tx, batch, BatchState.FAILED, " ".join(all_stopped.values()), now)
     return Standing(state, remaining, all_stopped)

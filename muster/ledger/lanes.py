@@ -135,8 +135,9 @@ class Lanes:
     @writes
     async def leave(self, tx: Tx, lease: Lease, lane: str) -> None:
         """End the lane; whatever it still holds is given back."""
-        await lock_batch(tx, lease)
+        batch = await lock_batch(tx, lease)
         await give_back_items(tx, lease.batch_id, [lane])
+        await end_if_over(tx, batch, batch, {}, await tx.now())
 
 
 async def _due(

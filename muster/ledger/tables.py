@@ -1,29 +1,12 @@
 """The ledger's tables, and the rules that the database itself keeps; columns are fixed, since operators query them."""
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, ClassVar, Final, cast
+from datetime import datetime
+from typing import Any, Final, cast
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    CheckConstraint,
-    Dialect,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-    text,
-)
-from sqlalchemy import DateTime as SqlDateTime
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import BigInteger, CheckConstraint, Index, String, Table, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from muster.ledger.columns import Base, Id, Json, Utc, one_of, set_iff, state_known
 from muster.states import (
     CLOSED_BATCHES,
     CLOSED_ITEMS,
@@ -36,63 +19,11 @@ from muster.states import (
 )
 
 
-class Utc(TypeDecorator[datetime]):
-    """A moment in UTC: aware in Python, `timestamptz` in PostgreSQL, sortable text in SQLite."""
-
-    impl = SqlDateTime
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
-        """Give PostgreSQL its type with a time zone."""
-        return dialect.type_descriptor(SqlDateTime(timezone=dialect.name == "postgresql"))
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Store UTC; SQLite's text carries no zone."""
-        if value is None:
-            return None
-        moment = value.astimezone(UTC)
-        return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Read it back as aware."""
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
-
-
-class Base(SQLModel):
-    """Names every constraint, so that a migration can find it again."""
-
-    metadata: ClassVar[MetaData] = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-
-
-_Id: Any = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER key
-_Json: Any = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
-
-
-def _in(column: str, states: Iterable[StrEnum]) -> str:
-    return f"{column} IN ({', '.join(repr(str(state)) for state in sorted(states))})"
-
-
-def _state(states: type[StrEnum], column: str = "state") -> CheckConstraint:
-    return CheckConstraint(_in(column, states), name=f"{column}_known")
-
-
-def _closed(column: str, states: Iterable[StrEnum]) -> CheckConstraint:
-    return CheckConstraint(f"({column} IS NOT NULL) = ({_in('state', states)})", name=f"{column}_iff_closed")
-
-
 class Client(Base, table=True):
     """A tenant whose work is done."""
 
     __table_args__ = (
-        _state(ClientState),
+        state_known(ClientState),
         CheckConstraint("weight > 0", name="weight_positive"),
         CheckConstraint("batch_size > 0 AND max_batches >= 0", name="batch_sizes"),
     )
@@ -112,16 +43,16 @@ class Profile(Base, table=True):
     """A profile of a client's, and what is known of it."""
 
     __table_args__ = (
-        _state(ProfileState),
+        state_known(ProfileState),
         UniqueConstraint("client_id", "platform", "handle"),
         CheckConstraint("score BETWEEN 0 AND 100", name="score_in_range"),
     )
-    id: int | None = Field(default=None, primary_key=True, sa_type=_Id)
+    id: int | None = Field(default=None, primary_key=True, sa_type=Id)
     client_id: str = Field(foreign_key="client.id")
     platform: str
     handle: str
     url: str | None = None
-    data: dict[str, Any] = Field(default_factory=dict, sa_type=_Json)  # name, headline, about, any further column
+    data: dict[str, Any] = Field(default_factory=dict, sa_type=Json)  # name, headline, about, any further column
     state: ProfileState = Field(default=ProfileState.ACTIVE, sa_type=String)
     score: int | None = None
     score_reason: str | None = Field(default=None, sa_type=Text)
@@ -133,14 +64,14 @@ class Post(Base, table=True):
     """A post of a profile, kept once."""
 
     __table_args__ = (UniqueConstraint("profile_id", "external_id"),)
-    id: int | None = Field(default=None, primary_key=True, sa_type=_Id)
-    profile_id: int = Field(foreign_key="profile.id", sa_type=_Id)
+    id: int | None = Field(default=None, primary_key=True, sa_type=Id)
+    profile_id: int = Field(foreign_key="profile.id", sa_type=Id)
     external_id: str
-    item_id: int | None = Field(default=None, sa_type=_Id)  # the item that found it
+    item_id: int | None = Field(default=None, sa_type=Id)  # the item that found it
     url: str | None = None
     text: str | None = Field(default=None, sa_type=Text)
     posted_at: datetime | None = Field(default=None, sa_type=Utc)
-    data: dict[str, Any] = Field(default_factory=dict, sa_type=_Json)
+    data: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     found_at: datetime = Field(sa_type=Utc)
 
 
@@ -148,17 +79,17 @@ class Run(Base, table=True):
     """One firing, scheduled or by hand, over some clients and workloads."""
 
     __table_args__ = (
-        _state(RunState),
+        state_known(RunState),
         UniqueConstraint("key"),
-        _closed("finished_at", {RunState.DONE, RunState.FAILED}),
+        set_iff("finished_at", {RunState.DONE, RunState.FAILED}),
     )
-    id: int | None = Field(default=None, primary_key=True, sa_type=_Id)
+    id: int | None = Field(default=None, primary_key=True, sa_type=Id)
     key: str
     trigger: str
     forced: bool = False
     mode: str
     state: RunState = Field(default=RunState.RUNNING, sa_type=String)
-    request: dict[str, Any] = Field(default_factory=dict, sa_type=_Json)
+    request: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     started_at: datetime = Field(sa_type=Utc)
     finished_at: datetime | None = Field(default=None, sa_type=Utc)
     error: str | None = Field(default=None, sa_type=Text)
@@ -168,10 +99,10 @@ class RunClient(Base, table=True):
     """What a run decided on one client, and why."""
 
     __tablename__ = "run_client"
-    run_id: int = Field(foreign_key="run.id", primary_key=True, sa_type=_Id)
+    run_id: int = Field(foreign_key="run.id", primary_key=True, sa_type=Id)
     client_id: str = Field(foreign_key="client.id", primary_key=True)
     included: bool
-    workloads: list[str] = Field(default_factory=list, sa_type=_Json)
+    workloads: list[str] = Field(default_factory=list, sa_type=Json)
     reason: str | None = Field(default=None, sa_type=Text)
 
 
@@ -179,9 +110,9 @@ class Batch(Base, table=True):
     """One client's work of one workload in one run."""
 
     __table_args__ = (
-        _state(BatchState),
+        state_known(BatchState),
         UniqueConstraint("key"),
-        _closed("closed_at", CLOSED_BATCHES),
+        set_iff("closed_at", CLOSED_BATCHES),
         CheckConstraint(
             "succeeded >= 0 AND skipped >= 0 AND failed >= 0 AND cancelled >= 0"
             " AND succeeded + skipped + failed + cancelled <= total",
@@ -197,23 +128,23 @@ class Batch(Base, table=True):
             "client_id",
             "workload",
             unique=True,
-            sqlite_where=text(_in("state", WORKING_BATCHES)),
-            postgresql_where=text(_in("state", WORKING_BATCHES)),
+            sqlite_where=text(one_of("state", WORKING_BATCHES)),
+            postgresql_where=text(one_of("state", WORKING_BATCHES)),
         ),
         Index(None, "run_id"),
         Index(None, "created_at"),
     )
-    id: int | None = Field(default=None, primary_key=True, sa_type=_Id)
-    run_id: int = Field(foreign_key="run.id", sa_type=_Id)
+    id: int | None = Field(default=None, primary_key=True, sa_type=Id)
+    run_id: int = Field(foreign_key="run.id", sa_type=Id)
     client_id: str = Field(foreign_key="client.id")
     workload: str
     key: str
     state: BatchState = Field(default=BatchState.QUEUED, sa_type=String)
     mode: str
-    limits: dict[str, Any] = Field(default_factory=dict, sa_type=_Json)
-    request: dict[str, Any] = Field(default_factory=dict, sa_type=_Json)
-    upstreams: list[str] = Field(default_factory=list, sa_type=_Json)  # that its items call
-    stopped: dict[str, str] = Field(default_factory=dict, sa_type=_Json)  # upstream → why it is called no more
+    limits: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    request: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
+    upstreams: list[str] = Field(default_factory=list, sa_type=Json)  # that its items call
+    stopped: dict[str, str] = Field(default_factory=dict, sa_type=Json)  # upstream → why it is called no more
     total: int = 0
     succeeded: int = 0
     skipped: int = 0
@@ -237,19 +168,19 @@ class Item(Base, table=True):
     """One unit of a batch, with one recorded outcome."""
 
     __table_args__ = (
-        _state(ItemState),
+        state_known(ItemState),
         UniqueConstraint("batch_id", "key"),
-        _closed("closed_at", CLOSED_ITEMS),
+        set_iff("closed_at", CLOSED_ITEMS),
         CheckConstraint(f"(lane IS NOT NULL) = (state = '{ItemState.RUNNING}')", name="lane_iff_running"),
         CheckConstraint("tries >= 0 AND starts >= 0 AND reserved >= 0", name="counts_not_negative"),
         Index("ix_item_ready", "batch_id", "upstream", "state", "due_at", "seq"),
     )
-    id: int | None = Field(default=None, primary_key=True, sa_type=_Id)
-    batch_id: int = Field(foreign_key="batch.id", sa_type=_Id)
+    id: int | None = Field(default=None, primary_key=True, sa_type=Id)
+    batch_id: int = Field(foreign_key="batch.id", sa_type=Id)
     seq: int
     key: str
     upstream: str
-    payload: dict[str, Any] = Field(default_factory=dict, sa_type=_Json)
+    payload: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     state: ItemState = Field(default=ItemState.PENDING, sa_type=String)
     tries: int = 0
     starts: int = 0
@@ -261,7 +192,7 @@ class Item(Base, table=True):
     closed_at: datetime | None = Field(default=None, sa_type=Utc)
     error_kind: str | None = None
     error: str | None = Field(default=None, sa_type=Text)
-    result: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    result: dict[str, Any] | None = Field(default=None, sa_type=Json)
     cost_micros: int = Field(default=0, sa_type=BigInteger)
 
 
@@ -269,8 +200,8 @@ class Attempt(Base, table=True):
     """One try that did not succeed."""
 
     __table_args__ = (Index(None, "item_id"),)
-    id: int | None = Field(default=None, primary_key=True, sa_type=_Id)
-    item_id: int = Field(foreign_key="item.id", sa_type=_Id)
+    id: int | None = Field(default=None, primary_key=True, sa_type=Id)
+    item_id: int = Field(foreign_key="item.id", sa_type=Id)
     number: int  # the item's start, counted from 1
     error_kind: str
     error: str = Field(sa_type=Text)
@@ -283,9 +214,9 @@ class Attempt(Base, table=True):
 class Step(Base, table=True):
     """The memory of a paid sub-call."""
 
-    item_id: int = Field(foreign_key="item.id", primary_key=True, sa_type=_Id)
+    item_id: int = Field(foreign_key="item.id", primary_key=True, sa_type=Id)
     name: str = Field(primary_key=True)
-    result: Any = Field(default=None, sa_type=_Json)
+    result: Any = Field(default=None, sa_type=Json)
     at: datetime = Field(sa_type=Utc)
 
 
@@ -293,14 +224,14 @@ class Event(Base, table=True):
     """One line of the batch log."""
 
     __table_args__ = (Index(None, "batch_id", "id"),)
-    id: int | None = Field(default=None, primary_key=True, sa_type=_Id)
-    batch_id: int = Field(foreign_key="batch.id", sa_type=_Id)
-    item_id: int | None = Field(default=None, sa_type=_Id)
+    id: int | None = Field(default=None, primary_key=True, sa_type=Id)
+    batch_id: int = Field(foreign_key="batch.id", sa_type=Id)
+    item_id: int | None = Field(default=None, sa_type=Id)
     at: datetime = Field(sa_type=Utc)
     level: str
     kind: str
     message: str = Field(sa_type=Text)
-    data: dict[str, Any] = Field(default_factory=dict, sa_type=_Json)
+    data: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
 
 
 class Lane(Base, table=True):
@@ -308,7 +239,7 @@ class Lane(Base, table=True):
 
     __table_args__ = (Index(None, "batch_id"),)
     id: str = Field(primary_key=True)
-    batch_id: int = Field(foreign_key="batch.id", sa_type=_Id)
+    batch_id: int = Field(foreign_key="batch.id", sa_type=Id)
     epoch: int
     host: str
     pid: int

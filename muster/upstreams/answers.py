@@ -8,7 +8,6 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import httpx
 import orjson
 
 from muster.outcomes import ErrorKind, Failed, Retry, Skipped
@@ -35,7 +34,7 @@ class Answer:
     """What came back, whole; `ms` is the time from sending to the body's last byte."""
 
     status: int
-    headers: httpx.Headers = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)  # found whatever the case of their names
     body: bytes = field(repr=False)
     ms: float
     upstream: str

@@ -10,14 +10,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-import httpx
-
 LONGEST_S: Final = 86_400.0  # a hint beyond a day is read as a day
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _RETRY_INFO: Final = "google.rpc.RetryInfo"
 
 
-def from_headers(headers: httpx.Headers) -> float | None:
+def from_headers(headers: Mapping[str, str]) -> float | None:
     """Read `retry-after-ms`, else `retry-after` in seconds or as an HTTP date (RFC 9110, section 10.2.3)."""
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:

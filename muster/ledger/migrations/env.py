@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from muster.ledger.tables import Base
+from muster.ledger.tables import BATCH
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=BATCH.metadata,
     render_as_batch=True,  # SQLite cannot alter a table in place
     transaction_per_migration=False,
 )
