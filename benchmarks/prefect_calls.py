@@ -45,13 +45,14 @@ def _count(items: int, address: str, folder: str) -> int:
 
 async def _run(items: int) -> int:
     from flows.client import client  # noqa: PLC0415, after Prefect's address is set
+    from flows.parameters import WorkloadName  # noqa: PLC0415
 
     seen = _counted()
     async with open_book(Settings.read()) as book:
         await book.clients.put([{"id": "acme", "profiles_limit": items}])
         profile = {"client_id": "acme", "platform": "x", "url": None, "data": {"headline": "buys"}}
         await book.profiles.put([{**profile, "handle": str(number)} for number in range(items)])
-    await client(client="acme", workloads=["profiles"], mode=Mode.NORMAL)
+    await client(client="acme", workloads=[WorkloadName("profiles")], mode=Mode.NORMAL)
     return seen.total()
 
 

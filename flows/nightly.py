@@ -1,16 +1,17 @@
 """`nightly`: one run over all clients, each a sub-flow of its own, several at once."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from prefect import flow
-from pydantic import Field
+from prefect import State, flow
+from prefect.states import Completed
 
 from flows.client import client
-from flows.parameters import EVERYTHING, ModeChoice, Workloads
+from flows.parameters import EVERYTHING, Workloads
 from muster import signals
 from muster.errors import Interrupted, WorkFailed
-from muster.limits import mode_for
+from muster.limits import Mode, mode_for
 from muster.planning import Wanted, local_key
+from muster.report import in_short
 from muster.running import clients_to_work, work_clients
 from muster.settings import Settings
 from muster.wiring import open_book
@@ -20,13 +21,22 @@ from tasks.report import report_run
 
 @flow(name="nightly", persist_result=False)
 async def nightly(
-    mode: ModeChoice = None,
+    mode: Mode | None = None,
     workloads: Workloads = EVERYTHING,
-    clients: Annotated[list[str], Field(description="Ids of the clients to take; left empty, all of them.")] = [],  # noqa: B006, Prefect's forms show it
-    force: Annotated[bool, Field(description="Run again although today's run is there: opens `#2`, `#3`, …")] = False,
-    key: Annotated[str | None, Field(description="The run's key; left empty, `nightly:` and the local date.")] = None,
-) -> dict[str, Any]:
-    """Open the night's run, work every included client, and account for every client and item."""
+    clients: list[str] = [],  # noqa: B006, nobody changes it, and Prefect's forms show it
+    force: bool = False,
+    key: str | None = None,
+) -> State[dict[str, Any]]:
+    """Open the night's run, work every included client, and account for every client and item.
+
+    Args:
+        mode: `testing` is a small live sample: at most 5 clients, 5 profiles, 5 leads, 5 posts. Left empty,
+            FIRE_AND_FORGET_BATCH_PROCESS_TESTING decides.
+        workloads: What is done for each client, one after the other.
+        clients: Ids of the clients to take. Left empty, all of them.
+        force: Run again although today's run is there; opens `#2`, `#3`, and so on.
+        key: The run's key. Left empty, `nightly:` and the local date.
+    """
     settings = Settings.read()
     with signals.watched():
         async with open_book(settings) as book:
@@ -44,4 +54,4 @@ async def nightly(
             raise Interrupted("Asked to stop; everything finished is kept, and the same run goes on where it stood.")
         if wrong:
             raise WorkFailed(f"{len(wrong)} clients: " + "; ".join(f"{name}: {error}" for name, error in wrong.items()))
-        return accounted
+        return Completed(message=in_short(accounted["batches"]), data=accounted)

@@ -37,6 +37,13 @@ def run_line(run: Row, decisions: Iterable[Decision], batches: Iterable[Row]) ->
     }
 
 
+def in_short(lines: Sequence[Row]) -> str:
+    """Some batches, as `batch_line` gives them, in one line."""
+    sums = {name: sum(line[name] for line in lines) for name in COUNTS}
+    ends = [f"{sums[name]} {name}" for name in ("succeeded", "skipped", "failed", "cancelled") if sums[name]]
+    return f"{len(lines)} batches, {sums['total']} items: " + (", ".join(ends) or "nothing to do")
+
+
 def percent(batch: Row) -> float:
     """How much of a batch has its recorded end, 0 to 100; an empty batch is whole."""
     closed = batch["total"] - batch["remaining"]

@@ -94,11 +94,11 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         try:
-            home = home.expanduser().absolute()
+            home = home.expanduser().absolute()  # `~` of nobody is a RuntimeError
             if any(it.exists() and not it.is_dir() for it in (home, *home.parents)):
                 raise ValueError(f"{home} is no folder")
         except (RuntimeError, OSError) as wrong:
-            raise ValueError(f"{home} cannot be a folder: {wrong}") from wrong
+            raise ValueError(f"{home} cannot be a folder") from wrong
         return home
 
     @field_validator("database_url")

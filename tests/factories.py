@@ -59,9 +59,9 @@ async def a_lease(book: Book, items: int = 5, *, lanes: Sequence[str] = ("one",)
     return lease
 
 
-async def no_rows(tx: Tx, closed: Sequence[Landing]) -> Mapping[int, int]:  # noqa: ARG001
+async def no_rows(tx: Tx, closed: Sequence[Landing]) -> Mapping[int, int]:
     return {}
 
 
-async def all_gained(tx: Tx, closed: Sequence[Landing]) -> Mapping[int, int]:  # noqa: ARG001
+async def all_gained(tx: Tx, closed: Sequence[Landing]) -> Mapping[int, int]:
     return {landing.item.id: landing.item.reserved for landing in closed}

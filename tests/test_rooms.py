@@ -57,7 +57,13 @@ def test_the_core_runs_without_prefect():
 def test_no_file_is_over_300_lines_and_no_function_over_40():
     migrations = {path for path in FILES if "versions" in path.parts}
     files = {str(path): path.read_text(encoding="utf-8").count("\n") for path in FILES}
-    long = [f"{path}:{it.name}" for path in FILES if path not in migrations for it in functions(TREES[path]) if length(it) > 40]
+    long = [
+        f"{path}:{it.name}"
+        for path in FILES
+        if path not in migrations
+        for it in functions(TREES[path])
+        if length(it) > 40
+    ]
 
     assert [name for name, lines in files.items() if lines > 300] == []
     assert long == []
@@ -76,7 +82,9 @@ def test_only_the_settings_read_the_environment():
     readers = {
         str(path.relative_to(ROOT))
         for path in FILES
-        if "os.getenv" in (text := path.read_text(encoding="utf-8")) or "os.environ[" in text or "os.environ.get" in text
+        if "os.getenv" in (text := path.read_text(encoding="utf-8"))
+        or "os.environ[" in text
+        or "os.environ.get" in text
     }
 
     assert readers == set()
@@ -85,7 +93,9 @@ def test_only_the_settings_read_the_environment():
 def test_no_state_is_written_as_a_literal_where_states_are_moved():
     """In the ledger, engine and planning a state is a member of its enum."""
     names = {str(state) for state in (*ItemState, *BatchState)}
-    moving = [path for path in FILES if path.parts[-2] == "ledger" or path.name in {"engine.py", "driver.py", "running.py"}]
+    moving = [
+        path for path in FILES if path.parts[-2] == "ledger" or path.name in {"engine.py", "driver.py", "running.py"}
+    ]
     columns = set(Base.metadata.tables["batch"].columns.keys())  # counters are named for the states they count
     found = [
         f"{path.name}:{node.lineno} {node.value!r}"

@@ -53,7 +53,7 @@ class Numbers:
         return {}
 
 
-async def fine(item: Claimed, ctx: Context) -> Outcome:  # noqa: ARG001
+async def fine(item: Claimed, ctx: Context) -> Outcome:
     return Succeeded(result={"ok": True}, rows=["row"])
 
 
@@ -128,7 +128,7 @@ async def test_rows_that_cannot_be_written_fail_their_item_and_no_other(small_bo
 
 
 async def test_an_unanswered_call_says_its_outcome(small_book: Book):
-    async def rejected(item: Claimed, ctx: Context) -> Outcome:  # noqa: ARG001
+    async def rejected(item: Claimed, ctx: Context) -> Outcome:
         raise Unanswered(Failed(kind=ErrorKind.REJECTED, error="web answered 400: no", status_code=400))
 
     batch = await worked(small_book, 2, Numbers(rejected))
@@ -137,7 +137,7 @@ async def test_an_unanswered_call_says_its_outcome(small_book: Book):
 
 
 async def test_a_setting_that_is_wrong_stops_the_upstream_with_its_sentence(small_book: Book):
-    async def misconfigured(item: Claimed, ctx: Context) -> Outcome:  # noqa: ARG001
+    async def misconfigured(item: Claimed, ctx: Context) -> Outcome:
         raise ConfigurationError("OPENAI_BASE_URL is not a plain http(s) URL.")
 
     batch = await worked(small_book, 50, Numbers(misconfigured))
@@ -147,7 +147,7 @@ async def test_a_setting_that_is_wrong_stops_the_upstream_with_its_sentence(smal
 
 
 async def test_a_denied_key_stops_the_calls_at_once(small_book: Book):
-    async def denied(item: Claimed, ctx: Context) -> Outcome:  # noqa: ARG001
+    async def denied(item: Claimed, ctx: Context) -> Outcome:
         return Retry(kind=ErrorKind.DENIED, error="web answered 401.")
 
     workload = Numbers(denied)

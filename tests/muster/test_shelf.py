@@ -101,5 +101,9 @@ async def test_its_key_shows_nowhere(world: World, name: str, caplog: pytest.Log
 
     (batch,) = await world.run(name)
 
-    kept = [dict(batch), *await world.book.readings.events(batch["id"]), *await world.book.readings.attempts(batch["id"])]
+    kept = [
+        dict(batch),
+        *await world.book.readings.events(batch["id"]),
+        *await world.book.readings.attempts(batch["id"]),
+    ]
     assert "topsecret" not in str(kept) + caplog.text + repr(world.settings)

@@ -245,7 +245,7 @@ async def test_a_settle_that_fails_moves_nothing(book: Book):
     lease = await a_lease(book, 2)
     items, _ = await book.lanes.claim(lease, "one", Terms(), ALL)
 
-    async def broken(tx: object, closed: object) -> dict[int, int]:  # noqa: ARG001
+    async def broken(tx: object, closed: object) -> dict[int, int]:
         raise KeyError("a workload's bug")
 
     with pytest.raises(KeyError):
