@@ -1,7 +1,7 @@
 """A workload that costs nothing but its call, and a ledger with a batch of it."""
 
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -44,7 +44,7 @@ class Calls:
 
     async def plan(
         self, book: Book, client: Client, limits: Limits, request: Mapping[str, Any]
-    ) -> AsyncIterator[NewItem]:
+    ) -> AsyncGenerator[NewItem, None]:
         """As many items as are asked for."""
         for number in range(request["items"]):
             yield NewItem(str(number), "web", {"number": number, "data": "x" * 200})

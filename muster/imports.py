@@ -205,11 +205,11 @@ def _filled(columns: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
 
 
 def _said(wrong: ValidationError | BadInput) -> str:
-    return str(wrong) if isinstance(wrong, BadInput) else "; ".join(_said_of(it) for it in wrong.errors())
+    return "; ".join(_fault(it) for it in wrong.errors()) if isinstance(wrong, ValidationError) else str(wrong)
 
 
-def _said_of(error: Any) -> str:
-    place = ".".join(str(part) for part in error["loc"])
+def _fault(error: Any) -> str:
+    place = error["loc"][0]
     if error["type"] == "missing":
         return f"{place} is missing"
     return f"{place} {str(error['input'])[:60]!r}: {error['msg'].removeprefix('Value error, ')}"

@@ -1,6 +1,6 @@
 """What every workload keeps, and what an attempt is given to work with."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -62,7 +62,9 @@ class Workload(Protocol):
         """Why a client with these limits has no such work at all; None if it has."""
         ...
 
-    def plan(self, book: Book, client: Client, limits: Limits, request: Mapping[str, Any]) -> AsyncIterator[NewItem]:
+    def plan(
+        self, book: Book, client: Client, limits: Limits, request: Mapping[str, Any]
+    ) -> AsyncGenerator[NewItem, None]:
         """What is to be done, one item at a time; keys are unique."""
         ...
 

@@ -1,6 +1,6 @@
 """Things that are right by construction."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from muster.landing import Landing, NewItem
@@ -42,7 +42,7 @@ async def a_batch(
         NewRun(f"run-{key}", "manual", Mode.NORMAL, {}), [Decision(client, True, ("numbers",), None)]
     )
 
-    async def plan() -> AsyncIterator[NewItem]:
+    async def plan() -> AsyncGenerator[NewItem, None]:
         for number in range(items):
             yield NewItem(str(number), "web", {"number": number})
 

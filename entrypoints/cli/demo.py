@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,7 +36,7 @@ CLIENTS: Final = (
         12,
         ("ada", "grace", "linus", "margaret", "alan", "edsger", "barbara", "donald"),
     ),
-    ("birch", "active", "2-Lead Scoring + Posts", 6, ("katherine", "tim", "sim-empty-joan", "radia", "vint")),
+    ("birch", "active", "2-Lead Scoring + Posts", 20, ("katherine", "tim", "sim-empty-joan", "radia", "vint")),
     ("cobalt", "active", "2", 4, ("hedy", "sim-many-annie", "sim-few-mary", "evelyn")),
     ("delta", "active", "2", 8, ("sim-500-charles", "sim-flaky-george", "sim-reject-kurt", "john")),
     ("ember", "active", "1-Lead Scoring", 10, ("emmy", "sofia", "maryam")),
@@ -146,10 +148,10 @@ def _upstreams_at(address: str) -> dict[str, str]:
 
 def _say_how_to_look_further(settings: Settings, batches: list[Any]) -> None:
     worst = max(batches, key=lambda it: it["failed"], default=None)
-    home = f"MUSTER_HOME={settings.home} "
-    say("\nLook further:")
+    muster = "muster" if shutil.which("muster") else sys.argv[0]
+    say(f"\nLook further, with  export MUSTER_HOME={settings.home}")
     if worst is not None:
-        say(f"  {home}muster show {worst['id']}       a batch: causes, failed items, log")
-        say(f"  {home}muster export {worst['id']}     its items as CSV")
-    say(f"  {home}muster batches       all batches of the last day")
-    say(f"  {home}muster clients list  the clients and their limits")
+        say(f"  {muster} show {worst['id']:<10} a batch: causes, failed items, log")
+        say(f"  {muster} export {worst['id']:<8} its items as CSV")
+    say(f"  {muster} batches         all batches of the last day")
+    say(f"  {muster} clients list    the clients and their limits")

@@ -1,7 +1,7 @@
 """`muster export`: every item of a batch with its outcome, as a file."""
 
 import csv
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, aclosing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, TextIO
@@ -71,13 +71,14 @@ async def _write_items(book: Book, batch_id: int, file: TextIO, as_format: Forma
     table = csv.writer(file)
     if as_format is Format.CSV:
         table.writerow(ITEM_COLUMNS)
-    async for item in book.readings.items(batch_id):
-        written += 1
-        if as_format is Format.CSV:
-            table.writerow([_safe(item[name]) for name in ITEM_COLUMNS])
-        else:
-            line = {name: item[name] for name in ITEM_COLUMNS}
-            file.write(orjson.dumps(line, default=str).decode() + "\n")
+    async with aclosing(book.readings.items(batch_id)) as items:  # or a full disk leaves its connection open
+        async for item in items:
+            written += 1
+            if as_format is Format.CSV:
+                table.writerow([_safe(item[name]) for name in ITEM_COLUMNS])
+            else:
+                line = {name: item[name] for name in ITEM_COLUMNS}
+                file.write(orjson.dumps(line, default=str).decode() + "\n")
     return written
 
 

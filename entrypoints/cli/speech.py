@@ -1,7 +1,7 @@
 """How the command speaks: results on standard output, everything else on standard error."""
 
 import asyncio
-import os
+import shutil
 import sys
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
@@ -30,8 +30,9 @@ class _Console(Console):
 
 
 def _width() -> int | None:
-    known = os.environ.get("COLUMNS", "").isdecimal() or (sys.stdout is not None and sys.stdout.isatty())
-    return None if known else PIPE_WIDTH
+    """A terminal's own, else what COLUMNS says."""
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return None if is_terminal else shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
 
 
 out: Final = _Console(highlight=False, width=_width())

@@ -1,6 +1,7 @@
 """A batch's life in the ledger: opened, taken, beaten for, given up, closed; each move one transaction."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -24,7 +25,7 @@ STALE_AFTER: Final = timedelta(seconds=20)  # a driver or lane that was silent s
 
 _FRESH: Final = {"state": ItemState.PENDING, "tries": 0, "starts": 0, "epoch": 0, "reserved": 0, "cost_micros": 0}
 
-Plan = Callable[[], AsyncIterator[NewItem]]
+Plan = Callable[[], AsyncGenerator[NewItem, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,17 +273,18 @@ def _item_row(batch_id: int, seq: int, item: NewItem, now: datetime) -> dict[str
     }
 
 
-async def _chunks(items: AsyncIterator[NewItem], most: int | None) -> AsyncIterator[list[NewItem]]:
-    """The plan in pieces of `CHUNK`, cut off after `most` items."""
+async def _chunks(items: AsyncGenerator[NewItem, None], most: int | None) -> AsyncIterator[list[NewItem]]:
+    """The plan in pieces of `CHUNK`, cut off after `most` items and closed, for it may hold a connection."""
     chunk: list[NewItem] = []
     taken = 0
-    async for item in items:
-        if most is not None and taken >= most:
-            break
-        taken += 1
-        chunk.append(item)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
+    async with aclosing(items):
+        async for item in items:
+            if most is not None and taken >= most:
+                break
+            taken += 1
+            chunk.append(item)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
     if chunk:
         yield chunk

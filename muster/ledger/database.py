@@ -5,7 +5,7 @@ Writers begin IMMEDIATE, because a deferred one fails as locked whatever the tim
 """
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,7 +65,7 @@ class Tx:
         """Execute a statement, once or for each set of parameters; the number of rows it moved."""
         return (await self._connection.execute(statement, params)).rowcount
 
-    async def stream(self, statement: Executable) -> AsyncIterator[Row]:
+    async def stream(self, statement: Executable) -> AsyncGenerator[Row, None]:
         """The rows of a statement, one at a time, none kept."""
         async with self._connection.stream(statement) as result:
             async for row in result.mappings():
@@ -125,7 +125,7 @@ class Database:
         try:
             async with self.engine.connect() as connection:
                 await connection.execute(select(1))
-        except (DBAPIError, OSError) as trouble:
+        except (DBAPIError, OSError, TypeError, ValueError) as trouble:  # the last two: arguments that no driver knows
             raise Unreachable(f"The ledger at {self.place} cannot be opened: {_cause(trouble)}.") from None
 
     @property
@@ -191,7 +191,7 @@ def _engine(address: str) -> AsyncEngine:
         url = make_url(address)
         is_sqlite = url.get_backend_name() == "sqlite"
         if is_sqlite and url.database:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(Path(url.database).parent)
         engine = create_async_engine(
             url,
             json_serializer=lambda value: orjson.dumps(value).decode(),
@@ -199,7 +199,7 @@ def _engine(address: str) -> AsyncEngine:
             connect_args={"timeout": LOCK_WAIT_S},
             pool_pre_ping=not is_sqlite,  # a restarted server leaves dead connections behind
         )
-    except (ArgumentError, ImportError, OSError, ValueError) as wrong:
+    except (ArgumentError, ImportError, ValueError) as wrong:
         raise ConfigurationError(
             "MUSTER_DATABASE_URL: not an address that Muster can use"
             f" ({type(wrong).__name__}); try postgresql://user:password@host/database or sqlite:///path/to/file."
@@ -208,6 +208,13 @@ def _engine(address: str) -> AsyncEngine:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as trouble:
+        raise ConfigurationError(f"The ledger's folder {folder} cannot be made: {trouble.strerror}.") from None
 
 
 def _prepare_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:

@@ -1,7 +1,7 @@
 """Profiles in the ledger: imported, found for work, and what scoring and harvesting change of them."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -59,7 +59,9 @@ class Profiles:
         """Create profiles, or change the address and data of those that are there; all of them or none."""
         if rows:
             statement = tx.insert(PROFILE)
-            new = {"url": statement.excluded.url, "data": statement.excluded.data}
+            new: dict[str, Any] = {"url": func.coalesce(statement.excluded.url, _p.url)}
+            if any(row["data"] for row in rows):  # a file without such columns has nothing to say of them
+                new["data"] = statement.excluded.data
             known = ["client_id", "platform", "handle"]
             filled = [{"state": ProfileState.ACTIVE, **row} for row in rows]
             await tx.run(statement.on_conflict_do_update(index_elements=known, set_=new), filled)
@@ -77,14 +79,14 @@ class Profiles:
         rows = await tx.rows(select(_p.client_id, func.count().label("n")).group_by(_p.client_id))
         return {row["client_id"]: row["n"] for row in rows}
 
-    async def to_score(self, client_id: str, most: int) -> AsyncIterator[Row]:
+    async def to_score(self, client_id: str, most: int) -> AsyncGenerator[Row, None]:
         """Profiles without a score, in the order in which they came."""
         wanted = _of(client_id, most).where(_p.score.is_(None)).order_by(_p.id)
         async with self.database.reading() as tx:
             async for row in tx.stream(wanted):
                 yield row
 
-    async def to_harvest(self, client_id: str, before: datetime, most: int) -> AsyncIterator[Row]:
+    async def to_harvest(self, client_id: str, before: datetime, most: int) -> AsyncGenerator[Row, None]:
         """Profiles that were not harvested since `before`: those that never were first, then the longest ago."""
         due = _p.harvested_at.is_(None) | (_p.harvested_at < before)
         order = (_p.harvested_at.is_not(None), _p.harvested_at, _p.id)

@@ -1,6 +1,6 @@
 """What people and reports read: batches, items, failures, events; nothing here writes."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -85,7 +85,7 @@ class Readings:
         """The newest lines of a batch's log, newest first."""
         return await tx.rows(select(EVENT).where(EVENT.c.batch_id == batch_id).order_by(EVENT.c.id.desc()).limit(most))
 
-    async def items(self, batch_id: int) -> AsyncIterator[Row]:
+    async def items(self, batch_id: int) -> AsyncGenerator[Row, None]:
         """Every item of a batch, in order, none kept in memory."""
         async with self.database.reading() as tx:
             async for row in tx.stream(select(ITEM).where(ITEM.c.batch_id == batch_id).order_by(ITEM.c.seq)):

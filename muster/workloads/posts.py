@@ -1,6 +1,6 @@
 """`posts`: an item is a profile, an Apify actor run harvests its posts."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -48,7 +48,7 @@ class Posts:
 
     async def plan(
         self, book: Book, client: Client, limits: Limits, request: Mapping[str, Any]
-    ) -> AsyncIterator[NewItem]:
+    ) -> AsyncGenerator[NewItem, None]:
         """One item for each profile with an address that is due for a harvest."""
         before = await book.readings.now() - timedelta(days=self.settings.harvest_again_days)
         async for row in book.profiles.to_harvest(client.id, before, limits.max_batches * limits.batch_size):

@@ -1,6 +1,6 @@
 """`profiles`: an item is a profile, a chat model scores it."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -52,7 +52,7 @@ class Profiles:
 
     async def plan(
         self, book: Book, client: Client, limits: Limits, request: Mapping[str, Any]
-    ) -> AsyncIterator[NewItem]:
+    ) -> AsyncGenerator[NewItem, None]:
         """One item for each profile without a score."""
         async for row in book.profiles.to_score(client.id, limits.profiles):
             payload = {"profile_id": row["id"], "url": row["url"], "data": row["data"]}

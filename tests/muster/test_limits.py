@@ -73,7 +73,8 @@ def test_production_refuses_testing_unless_it_is_allowed(monkeypatch: pytest.Mon
     ],
 )
 def test_each_row_of_the_table(limit: str, column: str, theirs: int | None, normal: int | None, testing: int):
-    client, settings = a_client(**{column: theirs}), Settings.read()
+    said: dict[str, Any] = {column: theirs}
+    client, settings = a_client(**said), Settings.read()
 
     assert getattr(limits_for(settings, client, Mode.NORMAL), limit) == normal
     assert getattr(limits_for(settings, client, Mode.TESTING), limit) == testing

@@ -25,7 +25,14 @@ DECISIONS = [Decision("acme", True, ("profiles",), None), Decision("zeta", False
 
 
 def a_batch(**said: Any) -> dict[str, Any]:
-    batch = {"id": 7, "client_id": "acme", "workload": "profiles", "state": "done", "succeeded": 5, "skipped": 2}
+    batch: dict[str, Any] = {
+        "id": 7,
+        "client_id": "acme",
+        "workload": "profiles",
+        "state": "done",
+        "succeeded": 5,
+        "skipped": 2,
+    }
     batch |= {"failed": 1, "cancelled": 0, "remaining": 0, "gained": 0, "target": None, "run_key": "run:1"}
     batch |= {"mode": "normal", "cost_micros": 1_234_567, "reason": None, **said}
     return batch | {"total": sum(batch[name] for name in (*COUNTS, "remaining"))}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 import muster.workloads
 from muster.landing import NewItem
@@ -95,8 +96,8 @@ async def test_whatever_the_upstream_does_the_item_ends_as_it_should(
 
 @every_workload
 async def test_its_key_shows_nowhere(world: World, name: str, caplog: pytest.LogCaptureFixture):
-    secret = type(world.settings.openai_api_key)
-    world.set(openai_api_key=secret("sim-denied-topsecret"), apify_token=secret("sim-denied-topsecret"))
+    key = SecretStr("sim-denied-topsecret")
+    world.set(openai_api_key=key, apify_token=key)
     await world.client("acme", ["ada"], posts_target=5)
 
     (batch,) = await world.run(name)

@@ -1,6 +1,7 @@
 """Read these first: what Muster promises, one promise a test."""
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select
 
 from muster.ledger.tables import POST, PROFILE
@@ -77,7 +78,9 @@ async def test_a_lead_whose_call_failed_stays_harvestable_and_one_without_posts_
     again = await world.run("posts", key="next")
 
     async with world.book.database.reading() as tx:
-        states = {row["handle"]: (row["state"], row["harvested_at"] is not None) for row in await tx.rows(select(PROFILE))}
+        states = {
+            row["handle"]: (row["state"], row["harvested_at"] is not None) for row in await tx.rows(select(PROFILE))
+        }
     assert states == {"sim-empty-ada": ("no_posts", True), "sim-500-bob": ("active", False)}
     assert (batch["skipped"], batch["failed"]) == (1, 1)
     assert [it["total"] for it in again] == [1]  # bob
@@ -113,7 +116,7 @@ async def test_one_clients_trouble_never_stops_another(world: World):
 
 async def test_a_wrong_key_costs_a_few_calls_and_no_item(world: World):
     await world.client("acme", [f"p{n}" for n in range(60)])
-    world.set(openai_api_key=type(world.settings.openai_api_key)("sim-denied"))
+    world.set(openai_api_key=SecretStr("sim-denied"))
 
     (batch,) = await world.run("profiles")
     assert batch["state"] == BatchState.FAILED
@@ -121,7 +124,7 @@ async def test_a_wrong_key_costs_a_few_calls_and_no_item(world: World):
     assert batch["remaining"] == 60
     assert sum((await world.calls("openai")).values()) <= 12  # what was in flight
 
-    world.set(openai_api_key=type(world.settings.openai_api_key)("good"))
+    world.set(openai_api_key=SecretStr("good"))
     (batch,) = await world.run("profiles")
     assert (batch["state"], batch["succeeded"]) == (BatchState.DONE, 60)
 

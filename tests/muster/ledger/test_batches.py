@@ -1,7 +1,7 @@
 """A batch is opened once, taken by one driver, and given up cleanly."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -28,7 +28,7 @@ async def test_opening_it_again_finds_it_and_plans_nothing(book: Book):
 async def test_many_open_it_at_the_same_time_and_it_is_opened_once(book: Book):
     await a_batch(book, 1, key="other")
 
-    async def plan() -> AsyncIterator[NewItem]:
+    async def plan() -> AsyncGenerator[NewItem, None]:
         yield NewItem("only", "web", {})
 
     new = NewBatch(1, "acme", "numbers", "same", some_limits(), Terms(), {})
@@ -45,7 +45,7 @@ async def test_no_more_items_are_planned_than_the_terms_allow(book: Book):
 async def test_a_plan_that_breaks_off_opens_nothing(book: Book):
     await a_batch(book, 1, key="other")
 
-    async def broken() -> AsyncIterator[NewItem]:
+    async def broken() -> AsyncGenerator[NewItem, None]:
         yield NewItem("one", "web", {})
         raise KeyError("a bug in the plan")
 
