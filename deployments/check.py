@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import yaml
 from prefect import Flow
-from prefect.cli.deploy._models import DeploymentConfig
+from prefect.cli.deploy._models import DeploymentConfig, RawScheduleConfig
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import load_flow_from_entrypoint
 
 from deployments.setup import POOL
@@ -29,6 +30,9 @@ def _wrong_with(row: dict[str, Any]) -> list[str]:
     wrong = [f"Prefect knows no field {name!r}" for name in set(row) - set(DeploymentConfig.model_fields)]
     if row.get("work_pool", {}).get("name") != POOL:
         wrong.append(f"its work pool is not {POOL}")
+    wrong += [said for schedule in row.get("schedules", []) for said in _wrong_schedule(schedule)]
+    if "entrypoint" not in row:
+        return [*wrong, "it has no entrypoint"]
     try:
         flow: Flow[..., Any] = load_flow_from_entrypoint(row["entrypoint"])
         known = flow.parameters.properties
@@ -38,4 +42,13 @@ def _wrong_with(row: dict[str, Any]) -> list[str]:
             flow.validate_parameters(row.get("parameters", {}))
     except Exception as error:  # noqa: BLE001, whatever keeps a flow from loading is the answer
         wrong.append(str(error))
+    return wrong
+
+
+def _wrong_schedule(schedule: dict[str, Any]) -> list[str]:
+    wrong = [f"a schedule has no field {name!r}" for name in set(schedule) - set(RawScheduleConfig.model_fields)]
+    try:
+        CronSchedule(cron=schedule.get("cron", ""))
+    except ValueError:
+        wrong.append(f"{schedule.get('cron')!r} is no cron schedule")
     return wrong

@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 from prefect import unmapped
-from prefect.futures import wait
 
 from muster import signals
 from muster.ledger.lease import Lease
@@ -15,16 +14,14 @@ STOP_SECONDS = 10  # lanes end within their grace; a stuck one is not waited for
 
 async def run_lanes(lease: Lease, n: int) -> list[BaseException]:
     """Map `work` over n lanes and wait for them; what killed any of them."""
-    futures = work.map(list(range(1, n + 1)), lease=unmapped(lease))
+    futures: list[Any] = work.map(list(range(1, n + 1)), lease=unmapped(lease))
+    # Awaited as futures of this loop: `.result()` would stop the beats, a thread for each wait would run out.
+    ends = [asyncio.wrap_future(future.wrapped_future) for future in futures]
     try:
-        await asyncio.to_thread(wait, futures)  # `.result()` here would stop the beats
+        await asyncio.wait(ends)
     except asyncio.CancelledError:
         signals.stop()
-        await asyncio.to_thread(wait, futures, STOP_SECONDS)
+        await asyncio.wait(ends, timeout=STOP_SECONDS)
         raise
-    return [error for future in futures if (error := _error_of(future)) is not None]
-
-
-def _error_of(future: Any) -> BaseException | None:
-    state = future.state
-    return state.data if state.is_failed() or state.is_crashed() else None
+    states = [end.result() for end in ends]
+    return [state.data for state in states if state.is_failed() or state.is_crashed()]

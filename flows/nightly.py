@@ -53,5 +53,5 @@ async def nightly(
         if signals.stopping():
             raise Interrupted("Asked to stop; everything finished is kept, and the same run goes on where it stood.")
         if wrong:
-            raise WorkFailed(f"{len(wrong)} clients: " + "; ".join(f"{name}: {error}" for name, error in wrong.items()))
+            raise WorkFailed("Not worked to the end: " + "; ".join(f"{name}: {why}" for name, why in wrong.items()))
         return Completed(message=in_short(accounted["batches"]), data=accounted)  # type: ignore[return-value]  # the caller gets its data

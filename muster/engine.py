@@ -222,7 +222,7 @@ class Lane:
             await self._book.lanes.remember(self._job.lease, self.name, item, name, result)
             return result
 
-        return Context(self._job.limits, self._settings, self._caller, step)
+        return Context(self._job.limits, self._settings, self._book, self._caller, step)
 
     async def _beat(self) -> None:
         while True:

@@ -31,9 +31,10 @@ def watched() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
         yield
         return
-    if not _inside:
+    before: dict[int, Any] = {number: signal.signal(number, _handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    if not _inside:  # whoever comes later sets the handlers too: Prefect puts its own in place for each sub-flow
         _STOP.clear()
-        _before.update({number: signal.signal(number, _handle) for number in (signal.SIGINT, signal.SIGTERM)})
+        _before.update(before)
     _inside.append(True)
     try:
         yield

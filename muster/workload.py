@@ -30,7 +30,7 @@ U = TypeVar("U", bound=Upstream)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an attempt is given: the batch's limits, the upstreams, and the memory of paid sub-calls.
+    """What an attempt is given: the batch's limits, the ledger to read in, the upstreams, the memory of paid sub-calls.
 
     `step(name, call)` runs `call` once for the item: its JSON result is durable before the attempt goes on, and a later
     attempt gets it back instead of paying again.
@@ -38,6 +38,7 @@ class Context:
 
     limits: Limits
     settings: Settings
+    book: Book
     caller: Caller
     step: Step
 

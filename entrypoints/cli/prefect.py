@@ -18,6 +18,14 @@ import httpx
 from muster.errors import Unreachable
 from muster.settings import Settings
 
+BATCHING: Final = {  # one at a time, its SQLite locks, and each flow waits seconds for it
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "100",
+}
 REACH_S: Final = 5
 START_S: Final = 180  # the first start migrates Prefect's own database
 QUIET: Final = {
@@ -57,7 +65,7 @@ async def own_server(home: Path) -> AsyncIterator[str]:
     """A Prefect server of our own on a free loopback port, its state in `home`; gives its API's address."""
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
-    os.environ.update(QUIET | {"PREFECT_HOME": str(home), "PREFECT_API_URL": api})
+    os.environ.update(QUIET | BATCHING | {"PREFECT_HOME": str(home), "PREFECT_API_URL": api})
     command = ("-m", "prefect", "server", "start", "--port", str(port), "--no-ui")
     async with process(home / "server.log", *command) as server:
         async with asyncio.timeout(START_S):

@@ -79,6 +79,11 @@ class Profiles:
         rows = await tx.rows(select(_p.client_id, func.count().label("n")).group_by(_p.client_id))
         return {row["client_id"]: row["n"] for row in rows}
 
+    @reads
+    async def get(self, tx: Tx, profile_id: int) -> Row | None:
+        """A profile as it is now."""
+        return await tx.row(select(PROFILE).where(_p.id == profile_id))
+
     async def to_score(self, client_id: str, most: int) -> AsyncGenerator[Row, None]:
         """Profiles without a score, in the order in which they came."""
         wanted = _of(client_id, most).where(_p.score.is_(None)).order_by(_p.id)

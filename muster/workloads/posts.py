@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from muster.landing import Claimed, Landing, NewItem
 from muster.ledger import Book
-from muster.ledger.database import Tx
+from muster.ledger.database import Row, Tx
 from muster.ledger.profiles import Harvest, keep_posts
 from muster.ledger.tables import Client
 from muster.limits import Limits, Terms
@@ -52,12 +52,15 @@ class Posts:
         """One item for each profile with an address that is due for a harvest."""
         before = await book.readings.now() - timedelta(days=self.settings.harvest_again_days)
         async for row in book.profiles.to_harvest(client.id, before, limits.max_batches * limits.batch_size):
-            yield NewItem(
-                f"{row['platform']}/{row['handle']}", Apify.NAME, {"profile_id": row["id"], "url": row["url"]}
-            )
+            payload = {"profile_id": row["id"], "url": row["url"], "harvested_at": _moment(row)}
+            yield NewItem(f"{row['platform']}/{row['handle']}", Apify.NAME, payload)
 
     async def attempt(self, item: Claimed, ctx: Context) -> Outcome:
-        """Run the actor for the profile, for as many posts as the claim reserved."""
+        """Run the actor for as many posts as the claim reserved, unless another batch has harvested the profile."""
+        profile = await ctx.book.profiles.get(item.payload["profile_id"])
+        if profile is None or _moment(profile) != item.payload["harvested_at"]:
+            why = "the profile was deleted" if profile is None else "harvested by another batch meanwhile"
+            return Skipped(reason=why)
         apify, url = ctx.upstream(Apify), item.payload["url"]
 
         async def start() -> dict[str, Any]:
@@ -83,3 +86,9 @@ class Posts:
     async def settle(self, tx: Tx, closed: Sequence[Landing]) -> Mapping[int, int]:
         """Keep the posts, each once; an item gains those that are new."""
         return await keep_posts(tx, [harvest for landing in closed for harvest in landing.rows])
+
+
+def _moment(profile: Row) -> str | None:
+    """When it was harvested last, as JSON keeps it."""
+    harvested_at = profile["harvested_at"]
+    return None if harvested_at is None else str(harvested_at.isoformat())

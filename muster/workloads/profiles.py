@@ -59,14 +59,17 @@ class Profiles:
             yield NewItem(f"{row['platform']}/{row['handle']}", Chat.NAME, payload)
 
     async def attempt(self, item: Claimed, ctx: Context) -> Outcome:
-        """Ask the model for a score."""
+        """Ask the model for a score, unless another batch has got it since this one was planned."""
+        profile = await ctx.book.profiles.get(item.payload["profile_id"])
+        if profile is None or profile["score"] is not None:
+            return Skipped(reason="the profile was deleted" if profile is None else "scored by another batch meanwhile")
         data = {name: value for name, value in item.payload["data"].items() if value}
         if not data:
             return Skipped(reason="nothing to score: no headline, about or other data")
-        profile = orjson.dumps({"url": item.payload["url"], **data}).decode()
+        lead = orjson.dumps({"url": item.payload["url"], **data}).decode()
         completion = await ctx.upstream(Chat).complete(
             model=self.settings.scoring_model,
-            messages=[{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": profile}],
+            messages=[{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": lead}],
             schema=Answer,
             max_tokens=ANSWER_TOKENS,
         )

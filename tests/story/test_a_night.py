@@ -6,6 +6,7 @@ from sqlalchemy import select
 
 from muster.ledger.tables import POST, PROFILE
 from muster.limits import Mode
+from muster.planning import Wanted, open_run
 from muster.states import BatchState
 from tests.drain import World, profile
 
@@ -147,3 +148,16 @@ async def test_a_profile_with_nothing_to_score_is_skipped_with_that_reason(world
 
     (item,) = [item async for item in world.book.readings.items(batch["id"])]
     assert (item["state"], item["error"]) == ("skipped", "nothing to score: no headline, about or other data")
+
+
+async def test_two_runs_that_planned_the_same_profiles_pay_for_each_once(world: World):
+    await world.client("acme", ["ada", "bob"], posts_target=10)
+    for key in ("one", "two"):
+        await open_run(world.book, world.settings, Wanted(key, "test", Mode.NORMAL, ("profiles", "posts")))
+
+    await world.run(key="one")
+    late = await world.run(key="two")
+
+    assert set((await world.calls("openai")).values()) == {1}
+    assert set((await world.calls("apify")).values()) == {1}
+    assert [(it["state"], it["skipped"]) for it in late] == [("done", 2), ("done", 2)]
