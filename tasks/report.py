@@ -30,8 +30,8 @@ from muster.report import (
 from muster.settings import Settings
 from muster.wiring import open_book
 
-FIRST_LOOK_S: Final = 2.0
-LOOK_GROWTH: Final = 1.1  # each look a tenth later than the one before: 12 hours cost 80 updates, not 10,000
+FIRST_LOOK_S: Final = 5.0
+LOOK_GROWTH: Final = 1.5  # each pause half as long again: a batch of a minute costs 4 updates, one of 12 hours 20
 
 
 @task(name="report", task_run_name="report batch {batch_id}", tags=["muster-report"], cache_policy=NO_CACHE)
