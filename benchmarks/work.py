@@ -11,8 +11,8 @@ import orjson
 from muster.engine import Job, Lane
 from muster.landing import Claimed, Landing, NewItem
 from muster.ledger import Book
-from muster.ledger.batches import NewBatch
 from muster.ledger.database import Tx
+from muster.ledger.opening import NewBatch
 from muster.ledger.runs import NewRun
 from muster.ledger.tables import Client
 from muster.limits import Limits, Mode, Terms, limits_for

@@ -35,14 +35,15 @@ async def nightly(
         workloads: What is done for each client, one after the other.
         clients: Ids of the clients to take. Left empty, all of them.
         force: Run again although today's run is there; opens `#2`, `#3`, and so on.
-        key: The run's key. Left empty, `nightly:` and the local date.
+        key: The run's key. Left empty, `nightly:` and the local date, and `:testing` in testing mode.
     """
     settings = Settings.read()
     with signals.watched():
         async with open_book(settings) as book:
             names = tuple(str(name) for name in workloads)
-            run_key = key or local_key("nightly", await book.readings.now(), settings)
-            run_id = await plan(Wanted(run_key, "nightly", mode_for(settings, mode), names, tuple(clients), force))
+            run_mode = mode_for(settings, mode)
+            run_key = key or local_key("nightly", await book.readings.now(), settings) + run_mode.suffix
+            run_id = await plan(Wanted(run_key, "nightly", run_mode, names, tuple(clients), force))
             wrong = await work_clients(
                 await clients_to_work(book, run_id),
                 lambda name: client(client=name, run=run_id),

@@ -18,6 +18,11 @@ class Mode(StrEnum):
     NORMAL = "normal"
     TESTING = "testing"
 
+    @property
+    def suffix(self) -> str:
+        """What a run's key ends with, so that a sample never stands where the real night belongs."""
+        return "" if self is Mode.NORMAL else f":{self}"
+
 
 class Limits(BaseModel):
     """What one batch may do; frozen into it when it is opened."""

@@ -6,10 +6,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from muster.errors import ConfigurationError, NotFound
+from muster.errors import ConfigurationError, NotFound, WrongState
 from muster.ledger import Book
-from muster.ledger.batches import NewBatch
 from muster.ledger.clients import unknown_client
+from muster.ledger.opening import NewBatch
 from muster.ledger.runs import NewRun
 from muster.limits import Mode, limits_for, selection_for
 from muster.selection import Decision, decide
@@ -70,11 +70,15 @@ async def open_run(book: Book, settings: Settings, wanted: Wanted) -> int:
 
     Raises:
         NotFound: a client or workload that is not there; nothing was opened.
+        WrongState: the key's run is of another mode.
     """
     decisions = await _decisions(book, settings, wanted)
     new_run = NewRun(wanted.key, wanted.trigger, wanted.mode, wanted.request, wanted.forced)
     run_id, is_new = await book.runs.open(new_run, decisions)
     if not is_new:
+        found = await book.runs.get(run_id)
+        if found["mode"] != wanted.mode:
+            raise WrongState(f"Run {found['key']} is there in {found['mode']} mode; give another key.")
         await resume_run(book, run_id)
     await open_batches(book, settings, run_id)
     return run_id

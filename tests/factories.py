@@ -5,9 +5,9 @@ from typing import Any
 
 from muster.landing import Landing, NewItem
 from muster.ledger import Book
-from muster.ledger.batches import NewBatch
 from muster.ledger.database import Tx
 from muster.ledger.lease import Lease
+from muster.ledger.opening import NewBatch
 from muster.ledger.runs import NewRun
 from muster.limits import Limits, Mode, Terms
 from muster.selection import Decision

@@ -19,7 +19,7 @@ On Prefect:        muster deploy
                    prefect deployment run 'nightly/nightly' --param mode=testing
 
 \b
-Exit codes: 0 all items closed; 1 items remain or failed; 2 usage; 3 configuration or connection; 130 interrupted.
+Exit codes: 0 all items closed; 1 items remain open; 2 usage; 3 configuration or connection; 130 interrupted.
 """
 
 app = typer.Typer(

@@ -24,6 +24,7 @@ def deploy() -> None:
     from deployments.check import ROOT, complaints  # noqa: PLC0415, importing Prefect takes seconds
     from deployments.setup import POOL, set_up  # noqa: PLC0415
 
+    os.chdir(ROOT)  # entrypoints are relative to it
     if wrong := complaints():
         raise ConfigurationError("prefect.yaml: " + "; ".join(wrong))
     for line in asyncio.run(set_up()):

@@ -68,7 +68,8 @@ async def _work(settings: Settings, wanted: Wanted) -> tuple[dict[str, Any], lis
                 if settings.prefect_api_url:
                     await _as_flow(key, wanted)
                 else:
-                    await work_run(book, settings, run_id)
+                    for name, why in (await work_run(book, settings, run_id)).items():
+                        note(f"{name}: {why}")
             return await account_of(book, run_id)
 
 

@@ -1,44 +1,24 @@
 """A batch's life in the ledger: opened, taken, beaten for, given up, closed; each move one transaction."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from muster.errors import Busy, LeaseLost, NotFound, WrongState
-from muster.landing import NewItem
 from muster.ledger import statements as sql
 from muster.ledger.database import Database, Row, Tx, writes
 from muster.ledger.journal import Level, log
 from muster.ledger.lease import Lease
+from muster.ledger.opening import NewBatch, Plan, batch_row, chunks, item_row
 from muster.ledger.returns import give_back_items
-from muster.ledger.tables import BATCH, ITEM, Batch
-from muster.limits import Limits, Terms
+from muster.ledger.tables import BATCH, ITEM
 from muster.states import CLOSED_BATCHES, WORKING_BATCHES, BatchState, ItemState, sources
 
-CHUNK: Final = 1000  # items written at one time while a batch is opened
 STALE_AFTER: Final = timedelta(seconds=20)  # a driver or lane that was silent so long is dead
-
-_FRESH: Final = {"state": ItemState.PENDING, "tries": 0, "starts": 0, "epoch": 0, "reserved": 0, "cost_micros": 0}
-
-Plan = Callable[[], AsyncGenerator[NewItem, None]]
-
-
-@dataclass(frozen=True, slots=True)
-class NewBatch:
-    """What a batch is opened with; `key` is unique over all batches."""
-
-    run_id: int
-    client_id: str
-    workload: str
-    key: str
-    limits: Limits
-    terms: Terms
-    request: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +50,13 @@ class Batches:
         """
         now = await tx.now()
         batch_id = await tx.value(
-            tx.insert(BATCH).values(_new_row(new, now)).on_conflict_do_nothing().returning(BATCH.c.id)
+            tx.insert(BATCH).values(batch_row(new, now)).on_conflict_do_nothing().returning(BATCH.c.id)
         )
         if batch_id is None:
             return await tx.value(select(BATCH.c.id).where(BATCH.c.key == new.key)), False
         total, upstreams = 0, set[str]()
-        async for chunk in _chunks(plan(), new.terms.items):
-            rows = [_item_row(batch_id, total + at, item, now) for at, item in enumerate(chunk)]
+        async for chunk in chunks(plan(), new.terms.items):
+            rows = [item_row(batch_id, total + at, item, now) for at, item in enumerate(chunk)]
             await tx.run(tx.insert(ITEM), rows)
             total += len(rows)
             upstreams.update(item.upstream for item in chunk)
@@ -107,6 +87,7 @@ class Batches:
         batch = await _lock_any(tx, batch_id)
         now = await tx.now()
         _check_free(batch, now)
+        await _clear_the_way(tx, batch, now)
         returned = await tx.run(sql.RETURN_ITEMS, {"of_batch": batch_id})
         await tx.run(sql.DROP_LANES_OF_BATCH, {"of_batch": batch_id})
         epoch = await tx.value(sql.TAKE_BATCH, {"batch_id": batch_id, "by": driver, "now": now})
@@ -229,6 +210,24 @@ def _check_free(batch: Row, now: datetime) -> None:
         raise WrongState(f"Batch {batch['id']} is {state}; only a queued batch can be worked.")
 
 
+async def _clear_the_way(tx: Tx, batch: Row, now: datetime) -> None:
+    """Queue again the batch of the same client and workload whose driver fell silent; there may be only one at work."""
+    other = await tx.row(
+        sql.OTHER_WORKING_BATCH,
+        {"client": batch["client_id"], "kind": batch["workload"], "batch_id": batch["id"]},
+    )
+    if other is None:
+        return
+    silent = None if other["beat_at"] is None else now - other["beat_at"]
+    if other["state"] != BatchState.IN_PROGRESS or (silent is not None and silent < STALE_AFTER):
+        said = f"which {other['driver']} works" if other["driver"] else f"which is {other['state']}"
+        raise Busy(f"Batch {batch['id']} waits for batch {other['id']} of the same client and workload, {said}.")
+    await tx.run(sql.RETURN_ITEMS, {"of_batch": other["id"]})
+    await tx.run(sql.DROP_LANES_OF_BATCH, {"of_batch": other["id"]})
+    await tx.run(sql.FENCE_OFF, {"batch_id": other["id"]})
+    await _move(tx, other, BatchState.QUEUED, f"{other['driver']} fell silent", now)
+
+
 async def _move(tx: Tx, batch: Row, to: BatchState, why: str | None, now: datetime) -> BatchState:
     """Move the batch and say so in its log; `driver` and `beat_at` go with the lease."""
     if batch["state"] not in sources(to):
@@ -245,46 +244,3 @@ async def _skip_open(tx: Tx, batch_id: int, now: datetime) -> int:
     skipped = await tx.run(sql.CLOSE_OPEN_ITEMS, moved)
     await tx.run(sql.COUNT, {"batch_id": batch_id, **sql.NO_COUNTS, "more_skipped": skipped})
     return skipped
-
-
-def _new_row(new: NewBatch, now: datetime) -> dict[str, Any]:
-    return Batch(
-        run_id=new.run_id,
-        client_id=new.client_id,
-        workload=new.workload,
-        key=new.key,
-        mode=new.limits.mode,
-        limits=new.limits.model_dump(mode="json"),
-        request=dict(new.request),
-        target=new.terms.target,
-        created_at=now,
-    ).model_dump(exclude={"id"})
-
-
-def _item_row(batch_id: int, seq: int, item: NewItem, now: datetime) -> dict[str, Any]:
-    return {
-        **_FRESH,
-        "batch_id": batch_id,
-        "seq": seq,
-        "key": item.key,
-        "upstream": item.upstream,
-        "payload": dict(item.payload),
-        "due_at": now,
-    }
-
-
-async def _chunks(items: AsyncGenerator[NewItem, None], most: int | None) -> AsyncIterator[list[NewItem]]:
-    """The plan in pieces of `CHUNK`, cut off after `most` items and closed, for it may hold a connection."""
-    chunk: list[NewItem] = []
-    taken = 0
-    async with aclosing(items):
-        async for item in items:
-            if most is not None and taken >= most:
-                break
-            taken += 1
-            chunk.append(item)
-            if len(chunk) == CHUNK:
-                yield chunk
-                chunk = []
-    if chunk:
-        yield chunk

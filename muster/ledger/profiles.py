@@ -92,10 +92,10 @@ class Profiles:
                 yield row
 
     async def to_harvest(self, client_id: str, before: datetime, most: int) -> AsyncGenerator[Row, None]:
-        """Profiles that were not harvested since `before`: those that never were first, then the longest ago."""
+        """Profiles that were not harvested since `before`: those that never were first; without an address last."""
         due = _p.harvested_at.is_(None) | (_p.harvested_at < before)
-        order = (_p.harvested_at.is_not(None), _p.harvested_at, _p.id)
-        wanted = _of(client_id, most).where(_p.url.is_not(None), due).order_by(*order)
+        order = (_p.url.is_(None), _p.harvested_at.is_not(None), _p.harvested_at, _p.id)
+        wanted = _of(client_id, most).where(due).order_by(*order)
         async with self.database.reading() as tx:
             async for row in tx.stream(wanted):
                 yield row

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, func, null, select, union_all, update
 from sqlalchemy import literal as const
 
 from muster.ledger.tables import BATCH, ITEM, LANE
-from muster.states import CLOSED_ITEMS, OPEN_ITEMS, READY_ITEMS, BatchState, ItemState
+from muster.states import CLOSED_ITEMS, OPEN_ITEMS, READY_ITEMS, WORKING_BATCHES, BatchState, ItemState
 
 _b, _i, _l = BATCH.c, ITEM.c, LANE.c
 
@@ -133,6 +133,17 @@ MOVE_BATCH: Final = (
     )
 )
 
+OTHER_WORKING_BATCH: Final = (
+    select(BATCH)
+    .where(
+        _b.client_id == bindparam("client"),
+        _b.workload == bindparam("kind"),
+        _b.id != bindparam("batch_id"),
+        _b.state.in_(sorted(WORKING_BATCHES)),
+    )
+    .with_for_update(key_share=True)
+)
+FENCE_OFF: Final = update(BATCH).where(_b.id == bindparam("batch_id")).values(epoch=_b.epoch + 1, reserved=0)
 BEAT_BATCH: Final = (
     update(BATCH).where(_b.id == bindparam("batch_id")).values(beat_at=bindparam("now", type_=_b.beat_at.type))
 )

@@ -49,7 +49,7 @@ class Posts:
     async def plan(
         self, book: Book, client: Client, limits: Limits, request: Mapping[str, Any]
     ) -> AsyncGenerator[NewItem, None]:
-        """One item for each profile with an address that is due for a harvest."""
+        """One item for each profile that is due for a harvest."""
         before = await book.readings.now() - timedelta(days=self.settings.harvest_again_days)
         async for row in book.profiles.to_harvest(client.id, before, limits.max_batches * limits.batch_size):
             payload = {"profile_id": row["id"], "url": row["url"], "harvested_at": _moment(row)}
@@ -61,6 +61,8 @@ class Posts:
         if profile is None or _moment(profile) != item.payload["harvested_at"]:
             why = "the profile was deleted" if profile is None else "harvested by another batch meanwhile"
             return Skipped(reason=why)
+        if not item.payload["url"]:
+            return Skipped(reason="the profile has no address")
         apify, url = ctx.upstream(Apify), item.payload["url"]
 
         async def start() -> dict[str, Any]:

@@ -4,6 +4,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
+from muster.errors import WrongState
 from muster.ledger.tables import POST, PROFILE
 from muster.limits import Mode
 from muster.planning import Wanted, open_run
@@ -161,3 +162,21 @@ async def test_two_runs_that_planned_the_same_profiles_pay_for_each_once(world: 
     assert set((await world.calls("openai")).values()) == {1}
     assert set((await world.calls("apify")).values()) == {1}
     assert [(it["state"], it["skipped"]) for it in late] == [("done", 2), ("done", 2)]
+
+
+async def test_a_sample_never_stands_where_the_real_night_belongs(world: World):
+    await world.client("acme", ["ada"])
+    await world.run("profiles", mode=Mode.TESTING)
+
+    with pytest.raises(WrongState, match="testing mode"):
+        await world.run("profiles", mode=Mode.NORMAL)
+
+
+async def test_a_profile_without_an_address_is_accounted_for(world: World):
+    await world.client("acme", ["ada"], posts_target=10)
+    await world.book.profiles.put([profile("acme", "nowhere", url=None)])
+
+    (batch,) = await world.run("posts")
+
+    reasons = {item["key"]: item["error"] async for item in world.book.readings.items(batch["id"])}
+    assert reasons["linkedin/nowhere"] == "the profile has no address"

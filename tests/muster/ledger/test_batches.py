@@ -8,7 +8,7 @@ import pytest
 from muster.errors import Busy, LeaseLost, NotFound, WrongState
 from muster.landing import NewItem, land
 from muster.ledger import Book
-from muster.ledger.batches import NewBatch
+from muster.ledger.opening import NewBatch
 from muster.limits import Terms
 from muster.outcomes import Succeeded
 from muster.states import BatchState
@@ -123,3 +123,19 @@ async def test_a_run_forced_again_gets_a_number(book: Book):
 
     keys = [(await book.runs.get(run_id))["key"] for run_id in ids]
     assert keys == ["nightly:2026-11-22", "nightly:2026-11-22#2", "nightly:2026-11-22#3"]
+
+
+async def test_a_batch_left_behind_by_a_dead_driver_does_not_block_the_next_run(book: Book, clock: Clock):
+    left = await a_lease(book, 5, key="last-night")
+    await book.lanes.claim(left, "one", Terms(), {"web": 3})
+    tonight = await a_batch(book, 5, key="tonight")
+    with pytest.raises(Busy, match=f"waits for batch {left.batch_id}"):
+        await book.batches.take(tonight, "another")
+    clock.pass_(21)
+
+    await book.batches.take(tonight, "another")
+
+    assert (await book.readings.batch(left.batch_id))["state"] == BatchState.QUEUED
+    assert await book.readings.count_by_state(left.batch_id) == {"pending": 5}
+    with pytest.raises(LeaseLost):
+        await book.lanes.claim(left, "one", Terms(), {"web": 1})

@@ -1,0 +1,75 @@
+"""What a batch is opened with, and the rows that makes, in pieces that never are all in memory."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from muster.landing import NewItem
+from muster.ledger.tables import Batch
+from muster.limits import Limits, Terms
+from muster.states import ItemState
+
+CHUNK: Final = 1000  # items written at one time while a batch is opened
+_FRESH: Final = {"state": ItemState.PENDING, "tries": 0, "starts": 0, "epoch": 0, "reserved": 0, "cost_micros": 0}
+
+Plan = Callable[[], AsyncGenerator[NewItem, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """What a batch is opened with; `key` is unique over all batches."""
+
+    run_id: int
+    client_id: str
+    workload: str
+    key: str
+    limits: Limits
+    terms: Terms
+    request: Mapping[str, Any]
+
+
+def batch_row(new: NewBatch, now: datetime) -> dict[str, Any]:
+    """A fresh batch."""
+    return Batch(
+        run_id=new.run_id,
+        client_id=new.client_id,
+        workload=new.workload,
+        key=new.key,
+        mode=new.limits.mode,
+        limits=new.limits.model_dump(mode="json"),
+        request=dict(new.request),
+        target=new.terms.target,
+        created_at=now,
+    ).model_dump(exclude={"id"})
+
+
+def item_row(batch_id: int, seq: int, item: NewItem, now: datetime) -> dict[str, Any]:
+    """A fresh item, due at once."""
+    return {
+        **_FRESH,
+        "batch_id": batch_id,
+        "seq": seq,
+        "key": item.key,
+        "upstream": item.upstream,
+        "payload": dict(item.payload),
+        "due_at": now,
+    }
+
+
+async def chunks(items: AsyncGenerator[NewItem, None], most: int | None) -> AsyncIterator[list[NewItem]]:
+    """The plan in pieces of `CHUNK`, cut off after `most` items and closed, for it may hold a connection."""
+    chunk: list[NewItem] = []
+    taken = 0
+    async with aclosing(items):
+        async for item in items:
+            if most is not None and taken >= most:
+                break
+            taken += 1
+            chunk.append(item)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+    if chunk:
+        yield chunk
