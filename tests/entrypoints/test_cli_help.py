@@ -15,7 +15,7 @@ def test_help_shows_how_to_begin_and_what_exit_codes_mean(flag: str):
     assert said.exit_code == 0
     for example in ("muster demo", "muster clients import clients.csv", "muster run profiles posts --testing"):
         assert example in said.stdout
-    assert "0 all items closed; 1 items remain or failed; 2 usage; 3 configuration" in said.stdout
+    assert "0 all items closed; 1 items remain open; 2 usage; 3 configuration" in said.stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)
