@@ -69,7 +69,7 @@ async def batch(items: int, in_flight: int) -> AsyncIterator[tuple[Book, int, Li
             await book.clients.put([{"id": "acme"}])
             (client,) = await book.clients.all()
             settings = Settings.read()
-            limits = limits_for(settings, client, Mode.NORMAL).model_copy(update={"in_flight": in_flight})
+            limits = limits_for(settings, client, Mode.NORMAL, Calls.name).model_copy(update={"in_flight": in_flight})
             run_id, _ = await book.runs.open(NewRun("bench", "manual", Mode.NORMAL, {}), [])
             new = NewBatch(run_id, client.id, Calls.name, "bench/acme/calls", limits, Terms(), {})
             workload = Calls(settings)

@@ -10,6 +10,7 @@ from flows.parameters import EVERYTHING, Workloads
 from muster import signals
 from muster.driver import drive
 from muster.errors import Interrupted
+from muster.ledger.drivers import Turn
 from muster.limits import Mode, mode_for
 from muster.planning import Wanted, moment_key
 from muster.report import batch_line, in_short
@@ -40,10 +41,10 @@ async def client(
                 key = moment_key(f"client:{client}", await book.readings.now())
                 names = tuple(str(name) for name in workloads)
                 run_id = await plan(Wanted(key, "client", mode_for(settings, mode), names, (client,)))
-            batch_ids = await batches_to_work(book, run_id, client)
+            batch_ids = await batches_to_work(book, Turn(client, run_id))
             for batch_id in batch_ids:
                 async with progress_of(book, batch_id):
-                    await drive(book, batch_id, run_lanes)
+                    await drive(book, settings, batch_id, run_lanes)
                 await report(batch_id)
                 if signals.stopping():
                     raise Interrupted(

@@ -1,18 +1,17 @@
-"""`nightly`: one run over all clients, each a sub-flow of its own, several at once."""
+"""`nightly`: one run over all clients, worked in this process or by drivers that it starts."""
 
 from typing import Any
 
 from prefect import flow
 from prefect.states import Completed
 
-from flows.client import client
+from flows.dispatch import start_drivers
+from flows.drive import check, work_queued
 from flows.parameters import EVERYTHING, Workloads
 from muster import signals
-from muster.errors import Interrupted, WorkFailed
 from muster.limits import Mode, mode_for
 from muster.planning import Wanted, local_key
-from muster.report import in_short
-from muster.running import clients_to_work, work_clients
+from muster.report import counted, in_short
 from muster.settings import Settings
 from muster.wiring import open_book
 from tasks.plan import plan
@@ -44,15 +43,13 @@ async def nightly(
             run_mode = mode_for(settings, mode)
             run_key = key or local_key("nightly", await book.readings.now(), settings) + run_mode.suffix
             run_id = await plan(Wanted(run_key, "nightly", run_mode, names, tuple(clients), force))
-            wrong = await work_clients(
-                await clients_to_work(book, run_id),
-                lambda name: client(client=name, run=run_id),
-                settings.clients_at_once,
-            )
+            if settings.dispatch == "deployment":
+                started = counted(await start_drivers(settings), "driver")
+                accounted = await report_run(run_id)
+                said = f"{in_short(accounted['batches'])}; {started} started"
+                return Completed(message=said, data=accounted)  # type: ignore[return-value]  # the caller gets its data
+            wrong = await work_queued(book, settings, [], until=run_id)
             await book.runs.close(run_id)
         accounted = await report_run(run_id)
-        if signals.stopping():
-            raise Interrupted("Asked to stop; everything finished is kept, and the same run goes on where it stood.")
-        if wrong:
-            raise WorkFailed("Not worked to the end: " + "; ".join(f"{name}: {why}" for name, why in wrong.items()))
+        check(wrong)
         return Completed(message=in_short(accounted["batches"]), data=accounted)  # type: ignore[return-value]  # the caller gets its data

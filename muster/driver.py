@@ -12,16 +12,17 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from muster import signals
 from muster.errors import Busy, LeaseLost, WorkFailed
 from muster.ledger import Book
-from muster.ledger.batches import STALE_AFTER
+from muster.ledger.database import Row
 from muster.ledger.lease import Lease
 from muster.limits import Limits
-from muster.states import BatchState
+from muster.processes import work_apart
+from muster.settings import Settings
+from muster.states import CLOSED_BATCHES, BatchState
 
-BEAT_S: Final = 5.0
-PATIENCE_S: Final = STALE_AFTER.total_seconds() + 5
+BEATS: Final = 4  # in the time after which a silent driver is dead
 FRUITLESS_ROUNDS: Final = 3  # rounds of lanes in a row that closed nothing, before the driver gives up
 
-RunLanes = Callable[[Lease, int], Awaitable[list[BaseException]]]
+RunLanes = Callable[[Lease, int, bool], Awaitable[list[BaseException]]]
 
 
 def driver_name() -> str:
@@ -29,49 +30,76 @@ def driver_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-async def drive(book: Book, batch_id: int, run_lanes: RunLanes) -> BatchState:
+async def drive(book: Book, settings: Settings, batch_id: int, run_lanes: RunLanes) -> BatchState:
     """Take a batch and keep lanes on it until it leaves `in_progress`, or the process is asked to end.
 
-    `run_lanes(lease, n)` runs n lanes to their end and returns what killed any; while the batch is open they are run
-    again.
+    `run_lanes(lease, n, apart)` runs n lanes to their end, as processes if `apart`, and returns what killed any; while
+    the batch is open they are run again.
 
     Raises:
         WrongState: the batch cannot be taken.
         WorkFailed: its lanes die again and again.
         LeaseLost: another driver took it.
     """
-    async with _held(book, batch_id) as lease:
-        fruitless = 0
-        while not signals.stopping():
-            before = await book.readings.batch(batch_id)
-            if before["state"] != BatchState.IN_PROGRESS:
-                break
-            errors = await run_lanes(lease, _lanes(before["limits"], before["remaining"]))
-            after = await book.readings.batch(batch_id)
-            fruitless = fruitless + 1 if errors and after["remaining"] == before["remaining"] else 0
-            if fruitless == FRUITLESS_ROUNDS:
-                raise WorkFailed(f"The lanes of batch {batch_id} die again and again: {errors[0]}") from errors[0]
-    return BatchState((await book.readings.batch(batch_id))["state"])
+    try:
+        async with _held(book, batch_id) as (lease, beats):
+            await _work(book, settings, lease, beats, run_lanes)
+    except LeaseLost:
+        if (await _state(book, batch_id)) not in CLOSED_BATCHES:  # a cancelled batch has simply ended
+            raise
+    return await _state(book, batch_id)
+
+
+async def _work(book: Book, settings: Settings, lease: Lease, beats: "asyncio.Task[None]", run_lanes: RunLanes) -> None:
+    fruitless = 0
+    while not signals.stopping():
+        if beats.done():
+            beats.result()
+        before = await book.readings.batch(lease.batch_id)
+        if before["state"] != BatchState.IN_PROGRESS:
+            return
+        apart = before["remaining"] >= settings.processes_from
+        errors = await run_lanes(lease, _lanes(before), apart) + await _suspects(book, settings, lease)
+        after = await book.batches.beat(lease)
+        fruitless = fruitless + 1 if errors and after.remaining == before["remaining"] else 0
+        if fruitless == FRUITLESS_ROUNDS:
+            raise WorkFailed(f"The lanes of batch {lease.batch_id} die again and again: {errors[0]}") from errors[0]
+
+
+async def _suspects(book: Book, settings: Settings, lease: Lease) -> list[BaseException]:
+    """Work what brought lanes down before, each item alone in its process; what killed the work of it."""
+    suspects = await book.readings.suspects(lease.batch_id)
+    if not suspects or signals.stopping():
+        return []
+    lanes = (work_apart(lease, settings, alone=True) for _ in range(min(suspects, settings.lanes)))
+    ended = await asyncio.gather(*lanes, return_exceptions=True)
+    return [it for it in ended if isinstance(it, BaseException)]
 
 
 @asynccontextmanager
-async def _held(book: Book, batch_id: int) -> AsyncIterator[Lease]:
+async def _held(book: Book, batch_id: int) -> AsyncIterator[tuple[Lease, "asyncio.Task[None]"]]:
     lease = await _take(book, batch_id)
     beats = asyncio.create_task(_beat(book, lease))
     try:
-        yield lease
+        yield lease, beats
     finally:
         beats.cancel()
-        with suppress(asyncio.CancelledError, LeaseLost):
+        with suppress(asyncio.CancelledError, Exception):
             await beats
         with suppress(LeaseLost):
-            await book.batches.release(lease, "the driver was asked to stop" if signals.stopping() else "given up")
+            stopped = signals.stopping()
+            await book.batches.release(
+                lease, "the driver was asked to stop" if stopped else "given up", blameless=stopped
+            )
 
 
 async def _take(book: Book, batch_id: int) -> Lease:
     """Take the batch; a driver that seems to live may be dead for less than the time in which that shows."""
     async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(Busy), wait=wait_fixed(1), stop=stop_after_delay(PATIENCE_S), reraise=True
+        retry=retry_if_exception_type(Busy),
+        wait=wait_fixed(min(1, book.stale_after_s / 4)),
+        stop=stop_after_delay(1.25 * book.stale_after_s),
+        reraise=True,
     ):
         with attempt:
             return await book.batches.take(batch_id, driver_name())
@@ -80,11 +108,15 @@ async def _take(book: Book, batch_id: int) -> Lease:
 
 async def _beat(book: Book, lease: Lease) -> None:
     while True:
-        await asyncio.sleep(BEAT_S)
+        await asyncio.sleep(book.stale_after_s / BEATS)
         await book.batches.beat(lease)
 
 
-def _lanes(limits: dict[str, object], remaining: int) -> int:
+async def _state(book: Book, batch_id: int) -> BatchState:
+    return BatchState((await book.readings.batch(batch_id))["state"])
+
+
+def _lanes(batch: Row) -> int:
     """As many lanes as are allowed, and no more than have a full hand to do."""
-    frozen = Limits.model_validate(limits)
-    return max(1, min(frozen.lanes, -(-remaining // frozen.in_flight)))
+    frozen = Limits.model_validate(batch["limits"])
+    return max(1, min(frozen.lanes, -(-int(batch["remaining"]) // frozen.in_flight)))

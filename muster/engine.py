@@ -18,9 +18,9 @@ from uuid import uuid4
 from muster.errors import ConfigurationError, LeaseLost
 from muster.landing import Claimed, Landing, give_back, land
 from muster.ledger import Book
-from muster.ledger.batches import Standing
 from muster.ledger.database import passes
 from muster.ledger.lease import Lease
+from muster.ledger.standing import Standing
 from muster.limits import Limits, Terms
 from muster.outcomes import ErrorKind, Failed, Outcome, Retry
 from muster.settings import Settings
@@ -43,13 +43,27 @@ class Job:
     limits: Limits
     terms: Terms
     upstreams: tuple[str, ...]
+    alone: bool = False  # in a process of its own, with one suspect item at a time
+
+
+def lane_name(lease: Lease) -> str:
+    """A name that no other lane has."""
+    return f"{lease.batch_id}.{lease.epoch}.{os.getpid()}.{uuid4().hex[:8]}"
 
 
 class Lane:
     """One lane of a batch; `stopping` is asked often whether the process wants to end."""
 
-    def __init__(self, book: Book, caller: Caller, settings: Settings, job: Job, stopping: Callable[[], bool]) -> None:
-        self.name = f"{job.lease.batch_id}.{job.lease.epoch}.{os.getpid()}.{uuid4().hex[:8]}"
+    def __init__(
+        self,
+        book: Book,
+        caller: Caller,
+        settings: Settings,
+        job: Job,
+        stopping: Callable[[], bool],
+        name: str | None = None,
+    ) -> None:
+        self.name = name or lane_name(job.lease)
         self.tally: Counter[str] = Counter()
         self._book, self._caller, self._settings, self._job, self._stopping = book, caller, settings, job, stopping
         self._claimed: deque[Claimed] = deque()
@@ -71,7 +85,7 @@ class Lane:
         Raises:
             LeaseLost: another driver has the batch; nothing more was written.
         """
-        await self._book.lanes.enter(self._job.lease, self.name)
+        await self._book.lanes.enter(self._job.lease, self.name, alone=self._job.alone)
         beats = asyncio.create_task(self._beat())
         try:
             while self._is_wanted():
@@ -87,8 +101,15 @@ class Lane:
         return self.tally
 
     def _is_wanted(self) -> bool:
-        workable = self._standing is None or self._standing.is_workable
-        return workable and self._failure is None and not self._stopping()
+        return self._has_work() and self._failure is None and not self._stopping()
+
+    def _has_work(self) -> bool:
+        """Whether this lane may still get items: suspects only if it works alone, and then nothing else."""
+        if self._standing is None:
+            return True
+        ready = self._standing.ready
+        is_mine = ready is None or (ready.suspects > 0 if self._job.alone else ready.others)
+        return self._standing.is_workable and (is_mine or bool(self._active or self._claimed or self._landed))
 
     async def _turn(self) -> None:
         """One turn of the clerk: settle what landed, claim what is wanted, start it, and wait for more."""
@@ -133,7 +154,9 @@ class Lane:
         wants = self._wants()
         if not wants:
             return
-        items, self._standing = await self._book.lanes.claim(self._job.lease, self.name, self._job.terms, wants)
+        items, self._standing = await self._book.lanes.claim(
+            self._job.lease, self.name, self._job.terms, wants, alone=self._job.alone
+        )
         self._claimed.extend(items)
         due = self._standing.next_due_s
         self._idle_s = IDLE_S if items or due is None else min(IDLE_S, due)
@@ -142,7 +165,7 @@ class Lane:
         """How many items of each upstream to claim: what the free slots take, and as many ahead as one turn closes."""
         limits, terms = self._job.limits, self._job.terms
         have = len(self._active) + len(self._claimed)
-        n = limits.in_flight + (self._ahead if terms.target is None else 0) - have
+        n = limits.in_flight + (self._ahead if terms.target is None and not self._job.alone else 0) - have
         now = asyncio.get_running_loop().time()
         stopped = self._standing.stopped if self._standing else {}
         open_to = [it for it in self._job.upstreams if it not in stopped and self._held_until.get(it, 0) <= now]
@@ -226,7 +249,7 @@ class Lane:
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(BEAT_S)
+            await asyncio.sleep(min(BEAT_S, self._book.stale_after_s / 8))
             try:
                 self._standing = await self._book.lanes.beat(self._job.lease, self.name)
             except Exception as lost:  # noqa: BLE001, a lane that cannot beat must not go on

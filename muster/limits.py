@@ -8,8 +8,10 @@ from typing import Final, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from muster.errors import ConfigurationError
-from muster.settings import Settings
+from muster.settings import ALL_WORKLOADS, Settings
 from muster.states import ClientState
+
+DEADLINE_S: Final = 12 * 3600.0
 
 
 class Mode(StrEnum):
@@ -38,6 +40,8 @@ class Limits(BaseModel):
     tries: int = Field(ge=1, description="tries of an item before it fails")
     lanes: int = Field(ge=1)
     in_flight: int = Field(ge=1, description="calls of one lane at once")
+    deadline_s: float = Field(DEADLINE_S, gt=0, description="seconds after it was opened by which a batch must be over")
+    duration_s: float | None = Field(None, gt=0, description="seconds that a batch may take from its first driver on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,8 @@ def mode_for(settings: Settings, wanted: Mode | None = None) -> Mode:
     return mode
 
 
-def limits_for(settings: Settings, client: ClientLimits, mode: Mode) -> Limits:
-    """The limits of a client's batches; testing can only lower a limit, or set one where none was."""
+def limits_for(settings: Settings, client: ClientLimits, mode: Mode, workload: str) -> Limits:
+    """The limits of a client's batches of one workload; testing can only lower a limit, or set one where none was."""
     normal = Limits(
         mode=mode,
         profiles=client.profiles_limit,
@@ -106,6 +110,8 @@ def limits_for(settings: Settings, client: ClientLimits, mode: Mode) -> Limits:
         tries=settings.tries,
         lanes=settings.lanes,
         in_flight=settings.in_flight,
+        deadline_s=_seconds(settings.deadline_hours, workload) or DEADLINE_S,
+        duration_s=_seconds(settings.duration_hours, workload),
     )
     if mode is Mode.NORMAL:
         return normal
@@ -117,6 +123,12 @@ def selection_for(settings: Settings, mode: Mode) -> Selection:
     if mode is Mode.TESTING:
         return Selection(frozenset(ClientState), TESTING_CLIENTS, {}, "testing mode")
     return Selection(frozenset({ClientState.ACTIVE}), None, settings.min_service_level, "normal mode")
+
+
+def _seconds(hours: Mapping[str, float], workload: str) -> float | None:
+    """A workload's own hours, else those of all, in seconds."""
+    found = hours.get(workload, hours.get(ALL_WORKLOADS))
+    return None if found is None else found * 3600
 
 
 def _lower(limit: int | None, cap: int) -> int:

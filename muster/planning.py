@@ -90,8 +90,8 @@ async def foresee(book: Book, settings: Settings, wanted: Wanted) -> tuple[list[
     everyone = {client.id: client for client in await book.clients.all()}
     for decision in decisions:
         client = everyone[decision.client_id]
-        limits = limits_for(settings, client, wanted.mode)
         for name in decision.workloads:
+            limits = limits_for(settings, client, wanted.mode, name)
             workload = workload_named(name, settings)
             most = workload.terms(limits).items
             planned = sum([1 async for _ in workload.plan(book, client, limits, {})])
@@ -105,21 +105,20 @@ async def open_batches(book: Book, settings: Settings, run_id: int) -> None:
     everyone = {client.id: client for client in await book.clients.all()}
     for decision in await book.runs.decisions(run_id):
         client = everyone[decision.client_id]
-        limits = limits_for(settings, client, Mode(run["mode"]))
         for name in decision.workloads:
+            limits = limits_for(settings, client, Mode(run["mode"]), name)
             workload = workload_named(name, settings)
             key = f"{run['key']}/{client.id}/{name}"
             new = NewBatch(run_id, client.id, name, key, limits, workload.terms(limits), {})
             await book.batches.open(new, partial(workload.plan, book, client, limits, {}))
+    await book.runs.planned(run_id)
 
 
 async def resume_run(book: Book, run_id: int) -> None:
     """Queue the failed batches of a run again."""
-    failed = [it["id"] for it in await book.readings.batches_of_run(run_id) if it["state"] == BatchState.FAILED]
-    for batch_id in failed:
-        await book.batches.resume(batch_id)
-    if failed:
-        await book.runs.reopen(run_id)
+    for batch in await book.readings.batches_of_run(run_id):
+        if batch["state"] == BatchState.FAILED:
+            await book.orders.resume(batch["id"])
 
 
 async def _decisions(book: Book, settings: Settings, wanted: Wanted) -> list[Decision]:
@@ -133,6 +132,6 @@ async def _decisions(book: Book, settings: Settings, wanted: Wanted) -> list[Dec
         (client.id, name): why
         for client in clients
         for name, workload in workloads.items()
-        if (why := workload.bar(limits_for(settings, client, wanted.mode)))
+        if (why := workload.bar(limits_for(settings, client, wanted.mode, name)))
     }
     return decide(clients, tuple(workloads), selection_for(settings, wanted.mode), barred)

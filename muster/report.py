@@ -41,7 +41,13 @@ def in_short(lines: Sequence[Row]) -> str:
     """Some batches, as `batch_line` gives them, in one line."""
     sums = {name: sum(line[name] for line in lines) for name in COUNTS}
     ends = [f"{sums[name]} {name}" for name in ("succeeded", "skipped", "failed", "cancelled") if sums[name]]
-    return f"{len(lines)} batches, {sums['total']} items: " + (", ".join(ends) or "nothing to do")
+    what = f"{counted(len(lines), 'batch', 'batches')}, {counted(sums['total'], 'item')}"
+    return f"{what}: " + (", ".join(ends) or "nothing to do")
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 client`, `2 clients`."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def percent(batch: Row) -> float:

@@ -12,6 +12,8 @@ from sqlalchemy.exc import ArgumentError
 from muster.errors import ConfigurationError
 
 DRIVERS: Final = {"postgres": "postgresql+asyncpg", "postgresql": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
+ALL_WORKLOADS: Final = ""  # the key of a number that stands alone
+MOST_HOURS: Final = 24 * 366
 MOST_MICROS: Final = 10**12  # a million dollars
 
 
@@ -51,6 +53,20 @@ class Settings(BaseSettings):
     in_flight: int = Field(16, ge=1, le=1000, description="calls of one lane at once")
     clients_at_once: int = Field(4, ge=1, le=32, description="clients a driver works at the same time")
     tries: int = Field(4, ge=1, le=100, description="tries of an item before it fails")
+    deadline_hours: Annotated[dict[str, float], NoDecode] = Field(
+        {ALL_WORKLOADS: 12.0}, description="hours after it was opened by which a batch must be over: `12,posts=6`"
+    )
+    duration_hours: Annotated[dict[str, float], NoDecode] = Field(
+        {}, description="hours that a batch may take once it is begun, e.g. `posts=2`; none by default"
+    )
+    processes_from: int = Field(5000, ge=1, description="open items from which a batch's lanes are processes")
+    stale_seconds: float = Field(
+        20.0, ge=0.5, le=3600, description="silence after which a driver or lane is taken for dead"
+    )
+    dispatch: Literal["inline", "deployment"] = Field(
+        "inline", description="where `nightly` has batches worked: in its own process, or by runs of `drive/drive`"
+    )
+    drivers: int = Field(2, ge=1, le=32, description="runs of `drive/drive` started where MUSTER_DISPATCH=deployment")
     stop_grace_seconds: float = Field(3.0, ge=0, le=600, description="how long calls in flight may finish on a stop")
 
     # Upstreams, by their customary names
@@ -89,6 +105,20 @@ class Settings(BaseSettings):
         if not all(name.strip() and level.strip().isdecimal() for name, _, level in pairs):
             raise ValueError("must look like posts=2,prompts=3")
         return {name.strip(): level.strip() for name, _, level in pairs}
+
+    @field_validator("deadline_hours", "duration_hours", mode="before")
+    @classmethod
+    def _hours(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        pairs = [part.rpartition("=") for part in given.split(",") if part.strip()]
+        try:
+            hours = {name.strip(): float(number) for name, _, number in pairs}
+        except ValueError:
+            hours = {}
+        if not hours or not all(0 < it <= MOST_HOURS for it in hours.values()):
+            raise ValueError(f"must be hours above 0 and up to {MOST_HOURS}, such as 12 or 12,posts=6")
+        return hours
 
     @field_validator("home")
     @classmethod

@@ -63,9 +63,10 @@ ITEM_MOVES: Mapping[ItemState, frozenset[ItemState]] = {
     _I.CANCELLED: frozenset(),
 }
 BATCH_MOVES: Mapping[BatchState, frozenset[BatchState]] = {
-    _B.QUEUED: frozenset({_B.IN_PROGRESS, _B.CANCELLED}),
+    _B.QUEUED: frozenset({_B.IN_PROGRESS, _B.FAILED, _B.CANCELLED}),  # failed: past its deadline
     _B.IN_PROGRESS: frozenset({_B.DONE, _B.QUEUED, _B.PAUSED, _B.FAILED, _B.CANCELLED}),  # queued: released
-    _B.PAUSED: frozenset({_B.IN_PROGRESS, _B.DONE, _B.CANCELLED}),  # done: the last call in flight closed it
+    # in progress: resumed while its driver was still there; done: the last call in flight closed it
+    _B.PAUSED: frozenset({_B.IN_PROGRESS, _B.QUEUED, _B.DONE, _B.FAILED, _B.CANCELLED}),
     _B.DONE: frozenset({_B.QUEUED}),  # redrive
     _B.FAILED: frozenset({_B.QUEUED, _B.CANCELLED}),  # resume
     _B.CANCELLED: frozenset(),
@@ -81,6 +82,7 @@ READY_ITEMS = frozenset({_I.PENDING, _I.WAITING})  # a lane may claim them once 
 CLOSED_ITEMS = frozenset(ItemState) - OPEN_ITEMS
 WORKING_BATCHES = frozenset({_B.IN_PROGRESS, _B.PAUSED})  # one per client and workload
 CLOSED_BATCHES = frozenset({_B.DONE, _B.FAILED, _B.CANCELLED})
+OPEN_BATCHES = frozenset(BatchState) - CLOSED_BATCHES
 
 
 def may_move(here: StrEnum, there: StrEnum) -> bool:

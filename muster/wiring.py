@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from muster import signals
 from muster.engine import Job, Lane
@@ -22,21 +23,23 @@ async def open_book(settings: Settings) -> AsyncIterator[Book]:
         Unreachable: it does not answer.
         ConfigurationError: its schema is older than this version.
     """
-    async with Book(settings.ledger_url) as book:
+    async with Book(settings.ledger_url, stale_after=timedelta(seconds=settings.stale_seconds)) as book:
         await book.prepare(upgrade=settings.database_url is None)
         yield book
 
 
-async def job_of(book: Book, lease: Lease, settings: Settings) -> Job:
+async def job_of(book: Book, lease: Lease, settings: Settings, *, alone: bool = False) -> Job:
     """What a lane needs of its batch, from the limits that were frozen into it."""
     batch = await book.readings.batch(lease.batch_id)
     workload = workload_named(batch["workload"], settings)
     limits = Limits.model_validate(batch["limits"])
-    return Job(lease, workload, limits, workload.terms(limits), tuple(batch["upstreams"]))
+    if alone:
+        limits = limits.model_copy(update={"in_flight": 1})
+    return Job(lease, workload, limits, workload.terms(limits), tuple(batch["upstreams"]), alone)
 
 
-async def work_lane(lease: Lease, settings: Settings) -> Counter[str]:
+async def work_lane(lease: Lease, settings: Settings, *, name: str | None = None, alone: bool = False) -> Counter[str]:
     """Work a batch as one lane, with a ledger connection and a way out of its own."""
     async with open_book(settings) as book, Caller() as caller:
-        job = await job_of(book, lease, settings)
-        return await Lane(book, caller, settings, job, signals.stopping).work()
+        job = await job_of(book, lease, settings, alone=alone)
+        return await Lane(book, caller, settings, job, signals.stopping, name).work()

@@ -7,8 +7,8 @@ from prefect.cache_policies import NO_CACHE
 
 from muster.errors import LeaseLost
 from muster.ledger.lease import Lease
+from muster.processes import run_lane
 from muster.settings import Settings
-from muster.wiring import work_lane
 
 
 def _is_worth_a_retry(_task: object, _run: object, state: object) -> bool:
@@ -27,6 +27,6 @@ def _is_worth_a_retry(_task: object, _run: object, state: object) -> bool:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def work(number: int, lease: Lease) -> dict[str, int]:  # noqa: ARG001, the number is the lane's name in the UI
-    """Work the batch as one lane, in a thread with its own loop; how many attempts ended in which state."""
-    return dict(asyncio.run(work_lane(lease, Settings.read())))
+def work(number: int, lease: Lease, apart: bool) -> dict[str, int]:  # noqa: ARG001, the number names it in the UI
+    """Work the batch as one lane, in a thread's loop or a process; how many attempts ended in which state."""
+    return dict(asyncio.run(run_lane(lease, Settings.read(), apart=apart)))

@@ -11,10 +11,11 @@ from muster.driver import drive
 from muster.engine import Lane
 from muster.ledger import Book
 from muster.ledger.database import Row
+from muster.ledger.drivers import Turn
 from muster.ledger.lease import Lease
 from muster.limits import Mode
 from muster.planning import Wanted, open_run
-from muster.running import batches_to_work, clients_to_work
+from muster.running import batches_to_work
 from muster.settings import Settings
 from muster.simulator import Options, create_app
 from muster.upstreams.caller import Caller
@@ -51,13 +52,13 @@ class World:
         names = workloads or ("profiles", "posts")
         run_id = await open_run(self.book, self.settings, Wanted(key, "test", mode, names, **wanted))
         async with asyncio.timeout(60):
-            for client in await clients_to_work(self.book, run_id):
-                for batch_id in await batches_to_work(self.book, run_id, client):
-                    await drive(self.book, batch_id, self.lanes)
+            for client in dict.fromkeys(it["client_id"] for it in await self.book.readings.batches_of_run(run_id)):
+                for batch_id in await batches_to_work(self.book, Turn(client, run_id)):
+                    await drive(self.book, self.settings, batch_id, self.lanes)
         await self.book.runs.close(run_id)
         return list(await self.book.readings.batches_of_run(run_id))
 
-    async def lanes(self, lease: Lease, n: int) -> list[BaseException]:
+    async def lanes(self, lease: Lease, n: int, apart: bool) -> list[BaseException]:
         ended = await asyncio.gather(*(self.lane(lease) for _ in range(max(n, 2))), return_exceptions=True)
         return [it for it in ended if isinstance(it, BaseException)]
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from entrypoints.cli.speech import counted, pick, say, say_table
+from entrypoints.cli.speech import pick, say, say_table
 from muster.ledger import Book
-from muster.report import outcome_of, run_line
+from muster.report import counted, outcome_of, run_line
 from muster.states import RunState
 
 Account = dict[str, Any]

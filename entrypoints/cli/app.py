@@ -2,7 +2,20 @@
 
 import typer
 
-from entrypoints.cli import batches, clients, database, demo, deploy, doctor, export, profiles, run, simulate
+from entrypoints.cli import (
+    batches,
+    clients,
+    database,
+    demo,
+    deploy,
+    doctor,
+    export,
+    orders,
+    profiles,
+    reconcile,
+    run,
+    simulate,
+)
 
 HELP = """Nightly batches for many clients over paid HTTP APIs, every item accounted for.
 
@@ -15,6 +28,8 @@ Look:              muster batches --since 24h
                    muster show 12
                    muster export 12 -o items.csv
 Something amiss:   muster doctor
+                   muster reconcile --dry-run
+                   muster redrive 12 --kind transient
 On Prefect:        muster deploy
                    prefect deployment run 'nightly/nightly' --param mode=testing
 
@@ -39,6 +54,11 @@ for command in (
     batches.batches,
     batches.show,
     export.export,
+    orders.pause,
+    orders.resume,
+    orders.cancel,
+    orders.redrive,
+    reconcile.reconcile,
     deploy.deploy,
     doctor.doctor,
     simulate.simulate,

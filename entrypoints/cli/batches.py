@@ -35,7 +35,7 @@ def batches(
     muster batches --since 7d
     muster batches --since 90m --json
     """  # noqa: D301, click's own sign for "do not wrap"
-    back = _span(since)
+    back = span(since)
 
     async def work() -> list[Mapping[str, Any]]:
         async with open_book(Settings.read()) as book:
@@ -122,7 +122,12 @@ async def _whole(book: Book, batch_id: int) -> dict[str, Any]:
     }
 
 
-def _span(text: str) -> timedelta:
+def span(text: str) -> timedelta:
+    """A span of time such as 90m, 24h or 7d.
+
+    Raises:
+        BadInput: it is none.
+    """
     found = re.fullmatch(r"(\d{1,5})([mhd])", text.strip())
     if found is None:
         raise BadInput(f"--since {text!r} is no span of time; try 90m, 24h or 7d.")

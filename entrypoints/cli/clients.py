@@ -5,10 +5,11 @@ from typing import Annotated, Final
 
 import typer
 
-from entrypoints.cli.speech import counted, pick, run, say, say_json, say_table
+from entrypoints.cli.speech import pick, run, say, say_json, say_table
 from muster.errors import BadInput, NotFound
 from muster.imports import read_change, read_clients
 from muster.ledger.clients import unknown_client
+from muster.report import counted
 from muster.settings import Settings
 from muster.wiring import open_book
 

@@ -10,10 +10,11 @@ import orjson
 import typer
 
 from entrypoints.cli.batches import BatchId, known_batch
-from entrypoints.cli.speech import counted, note, run
+from entrypoints.cli.speech import note, run
 from entrypoints.cli.streams import as_utf8, hush
 from muster.errors import BadInput
 from muster.ledger import Book
+from muster.report import counted
 from muster.settings import Settings
 from muster.wiring import open_book
 

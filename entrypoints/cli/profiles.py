@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from entrypoints.cli.speech import counted, run, say, say_json
+from entrypoints.cli.speech import run, say, say_json
 from muster.imports import read_profiles
+from muster.report import counted
 from muster.settings import Settings
 from muster.wiring import open_book
 

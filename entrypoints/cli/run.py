@@ -1,5 +1,6 @@
 """`muster run`: work by hand, in this process or, where a Prefect API is set, as the flow."""
 
+import os
 import shlex
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from entrypoints.cli.account import account_of, exit_code_of, say_account, say_left_out, say_nothing_to_do
 from entrypoints.cli.live import watching
 from entrypoints.cli.prefect import quiet_prefect, reach_prefect
-from entrypoints.cli.speech import counted, note, say, say_json, say_table
+from entrypoints.cli.speech import note, say, say_json, say_table
 from entrypoints.cli.speech import run as run_async
 from muster import signals
 from muster.errors import Interrupted, NotFound
@@ -16,6 +17,7 @@ from muster.ledger import Book
 from muster.ledger.clients import unknown_client
 from muster.limits import Mode, mode_for
 from muster.planning import Wanted, check_keys, foresee, in_order, moment_key, open_run
+from muster.report import counted
 from muster.running import work_run
 from muster.settings import Settings
 from muster.wiring import open_book
@@ -98,6 +100,7 @@ async def _open(book: Book, settings: Settings, wanted: Wanted) -> int:
 async def _as_flow(key: str, wanted: Wanted) -> None:
     """Work it as the flow `nightly`, so that it is seen in Prefect's UI."""
     quiet_prefect()
+    os.environ.update({"MUSTER_DISPATCH": "inline"})  # who waits at a terminal works it here
     from flows.nightly import nightly  # noqa: PLC0415, importing Prefect takes seconds
 
     await nightly(

@@ -84,11 +84,6 @@ def plain(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 client`, `2 clients`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def complain(error: Exception) -> int:
     """An error in one sentence, a file's bad lines below it; the exit code that goes with it."""
     err.print(plain(f"Error: {_sentence(error)}"), markup=False, emoji=False, style="red")

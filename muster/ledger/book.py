@@ -1,15 +1,19 @@
 """The ledger's only door: each part is one noun, each of its methods one transaction."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
 from muster.errors import ConfigurationError
 from muster.ledger.batches import Batches
+from muster.ledger.beats import STALE_AFTER
 from muster.ledger.clients import Clients
 from muster.ledger.database import Database, Tx
+from muster.ledger.drivers import Drivers
 from muster.ledger.lanes import Lanes
+from muster.ledger.mending import Mending
+from muster.ledger.orders import Orders
 from muster.ledger.profiles import Profiles
 from muster.ledger.readings import Readings
 from muster.ledger.runs import Runs
@@ -20,14 +24,24 @@ from muster.ledger.tables import SETTING
 class Book:
     """The ledger at one address; used as an asynchronous context manager, which closes its connections."""
 
-    def __init__(self, url: str, *, clock: Callable[[], datetime] | None = None) -> None:
-        self.database = Database(url, clock=clock)
+    def __init__(
+        self, url: str, *, clock: Callable[[], datetime] | None = None, stale_after: timedelta = STALE_AFTER
+    ) -> None:
+        self.database = Database(url, clock=clock, stale_after=stale_after)
         self.clients = Clients(self.database)
         self.profiles = Profiles(self.database)
         self.runs = Runs(self.database)
         self.batches = Batches(self.database)
+        self.orders = Orders(self.database)
         self.lanes = Lanes(self.database)
+        self.drivers = Drivers(self.database)
+        self.mending = Mending(self.database)
         self.readings = Readings(self.database)
+
+    @property
+    def stale_after_s(self) -> float:
+        """Seconds of silence after which a driver or lane is dead; whoever beats does so several times in it."""
+        return self.database.stale_after.total_seconds()
 
     async def upgrade(self) -> str:
         """Bring the schema to this version's; returns its revision."""

@@ -7,7 +7,7 @@ Writers begin IMMEDIATE, because a deferred one fails as locked whatever the tim
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 
@@ -21,6 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from muster.errors import ConfigurationError, Unreachable
+from muster.ledger.beats import STALE_AFTER
 
 PATIENCE_S: Final = 150  # a database that restarts is waited for
 LOCK_WAIT_S: Final = 30  # a SQLite writer waits for another before it tries anew
@@ -33,7 +34,10 @@ P = ParamSpec("P")
 class Tx:
     """One open transaction (or a reading connection), with the database's own clock."""
 
-    def __init__(self, connection: AsyncConnection, clock: Callable[[], datetime] | None) -> None:
+    def __init__(
+        self, connection: AsyncConnection, clock: Callable[[], datetime] | None, stale_after: timedelta
+    ) -> None:
+        self.stale_after = stale_after
         self._connection = connection
         self._clock = clock
         self._postgres = connection.dialect.name == "postgresql"
@@ -85,7 +89,10 @@ class Tx:
 class Database:
     """The ledger's connections; `clock` replaces the database's own in tests."""
 
-    def __init__(self, url: str, *, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self, url: str, *, clock: Callable[[], datetime] | None = None, stale_after: timedelta = STALE_AFTER
+    ) -> None:
+        self.stale_after = stale_after  # whoever was silent so long is dead
         self._clock = clock
         self.engine = _engine(url)
 
@@ -93,7 +100,7 @@ class Database:
     async def reading(self) -> AsyncIterator[Tx]:
         """A connection for reads, outside every write lock."""
         async with self.engine.connect() as connection:
-            yield Tx(connection, self._clock)
+            yield Tx(connection, self._clock, self.stale_after)
 
     async def read(self, work: Callable[[Tx], Awaitable[T]]) -> T:
         """Run `work` on a reading connection; waits for a database that is locked, restarting or gone."""
@@ -113,7 +120,7 @@ class Database:
                 async with self.engine.connect() as plain:
                     connection = await plain.execution_options(writes=True)
                     async with connection.begin():
-                        return await work(Tx(connection, self._clock))
+                        return await work(Tx(connection, self._clock, self.stale_after))
         raise AssertionError("tenacity gives up by raising")
 
     async def probe(self) -> None:

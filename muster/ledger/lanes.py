@@ -8,16 +8,16 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Executable, select
 
 from muster.errors import LeaseLost
 from muster.landing import Claimed, Landing
 from muster.ledger import statements as sql
-from muster.ledger.batches import Standing, end_if_over, lock_batch, standing_of
 from muster.ledger.database import Database, Row, Tx, reads, writes
 from muster.ledger.journal import Level, log
 from muster.ledger.lease import Lease
-from muster.ledger.returns import give_back_items
+from muster.ledger.returns import end_after_return, give_back, give_back_crashed
+from muster.ledger.standing import Ready, Standing, end_if_over, lock_batch, standing_of
 from muster.ledger.tables import ATTEMPT, LANE, STEP
 from muster.limits import Terms
 from muster.states import CLOSED_ITEMS, BatchState
@@ -32,19 +32,21 @@ class Lanes:
         self.database = database
 
     @writes
-    async def enter(self, tx: Tx, lease: Lease, lane: str) -> None:
-        """Write the lane down, so that its silence can be noticed."""
+    async def enter(self, tx: Tx, lease: Lease, lane: str, *, alone: bool = False) -> None:
+        """Write the lane down, so that its silence can be noticed; one that is `alone` takes one suspect at a time."""
         await lock_batch(tx, lease)
         row = {"id": lane, "batch_id": lease.batch_id, "epoch": lease.epoch, "beat_at": await tx.now()}
-        await tx.run(tx.insert(LANE), {**row, "host": socket.gethostname(), "pid": os.getpid()})
+        who = {"host": socket.gethostname(), "pid": os.getpid(), "alone": alone}
+        await tx.run(tx.insert(LANE).on_conflict_do_nothing(), {**row, **who})
 
     @writes
     async def claim(
-        self, tx: Tx, lease: Lease, lane: str, terms: Terms, wants: Mapping[str, int]
+        self, tx: Tx, lease: Lease, lane: str, terms: Terms, wants: Mapping[str, int], *, alone: bool = False
     ) -> tuple[list[Claimed], Standing]:
         """Move up to `wants` due items of each upstream to `running`; the record that their calls may be made.
 
-        An allowance is reserved with them: no claim takes more than is left of it.
+        An allowance is reserved with them: no claim takes more than is left of it. Suspects are claimed only by lanes
+        that work them `alone`, and these claim nothing else.
 
         Raises:
             LeaseLost: another driver has the batch.
@@ -54,15 +56,17 @@ class Lanes:
             return [], standing_of(batch)
         now = await tx.now()
         room = None if batch["target"] is None else batch["target"] - batch["gained"] - batch["reserved"]
-        found = [row for name, n in wants.items() for row in await _due(tx, batch, name, n, now, terms, room)]
-        claimed = list(_reserve(found, terms, room))
+        which = sql.DUE_SUSPECTS if alone else sql.DUE_ITEMS
+        found = [row for name, n in wants.items() for row in await _due(tx, which, batch, name, n, now, terms, room)]
+        claimed = list(_reserve(found[:1] if alone else found, terms, room))
         if claimed:
             await _start(tx, claimed, lease, lane, now)
             reserved = sum(item.reserved for item in claimed)
             await tx.run(sql.RESERVE, {"batch_id": lease.batch_id, "reserves": reserved})
             return claimed, standing_of(batch)
         due = await tx.value(sql.NEXT_DUE, {"batch_id": lease.batch_id})
-        return [], standing_of(batch, None if due is None else max(0.0, (due - now).total_seconds()))
+        due_s = None if due is None else max(0.0, (due - now).total_seconds())
+        return [], standing_of(batch, due_s, ready=await _ready(tx, lease.batch_id))
 
     @writes
     async def settle(
@@ -125,7 +129,8 @@ class Lanes:
             LeaseLost: another driver has the batch, or the lane fell silent and was dropped.
         """
         now = await tx.now()
-        if not await tx.run(sql.BEAT_LANE, {"lane_id": lane, "at_epoch": lease.epoch, "now": now}):
+        beaten = {"lane_id": lane, "at_epoch": lease.epoch, "now": now}
+        if not await tx.run(sql.BEAT_LANE, beaten):
             raise LeaseLost(f"Lane {lane} of batch {lease.batch_id} was silent, and its items were given back.")
         batch = await tx.row(sql.SEE_BATCH, {"batch_id": lease.batch_id, "epoch": lease.epoch})
         if batch is None:
@@ -136,18 +141,42 @@ class Lanes:
     async def leave(self, tx: Tx, lease: Lease, lane: str) -> None:
         """End the lane; whatever it still holds is given back."""
         batch = await lock_batch(tx, lease)
-        await give_back_items(tx, lease.batch_id, [lane])
-        await end_if_over(tx, batch, batch, {}, await tx.now())
+        await give_back(tx, batch, [lane])
+        await end_after_return(tx, lease.batch_id, await tx.now())
+
+    @writes
+    async def fallen(self, tx: Tx, lease: Lease, lane: str, why: str) -> int:
+        """Record that the process of a lane was seen to die: its items come back, but one that was alone is poison.
+
+        Returns how many items it held.
+
+        Raises:
+            LeaseLost: another driver has the batch.
+        """
+        batch = await lock_batch(tx, lease)
+        now = await tx.now()
+        returned = await give_back_crashed(tx, batch, [lane], now, seen=True)
+        said = f"The process of lane {lane} ended ({why}); {returned} items came back."
+        await log(tx, lease.batch_id, now, "lane.fallen", said, level=Level.WARNING, data={"lane": lane})
+        await end_after_return(tx, lease.batch_id, now)
+        return returned
+
+
+async def _ready(tx: Tx, batch_id: int) -> Ready:
+    """What kinds of ready items there are; suspects are few and indexed, so they are looked for first."""
+    suspects = await tx.value(sql.SUSPECTS, {"batch_id": batch_id})
+    others = suspects == 0 or await tx.row(sql.A_READY_ITEM, {"batch_id": batch_id}) is not None
+    return Ready(suspects, others)
 
 
 async def _due(
-    tx: Tx, batch: Row, upstream: str, n: int, now: datetime, terms: Terms, room: int | None
+    tx: Tx, which: Executable, batch: Row, upstream: str, n: int, now: datetime, terms: Terms, room: int | None
 ) -> Sequence[Row]:
     if upstream in batch["stopped"] or n <= 0 or room == 0:
         return []
     if terms.claim is not None:
         n = min(n, terms.claim)
-    return await tx.rows(sql.DUE_ITEMS, {"batch_id": batch["id"], "upstream": upstream, "now": now, "n": n})
+    return await tx.rows(which, {"batch_id": batch["id"], "upstream": upstream, "now": now, "n": n})
 
 
 def _reserve(rows: Sequence[Row], terms: Terms, room: int | None) -> "list[Claimed]":

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from muster.landing import NewItem
@@ -12,7 +12,15 @@ from muster.limits import Limits, Terms
 from muster.states import ItemState
 
 CHUNK: Final = 1000  # items written at one time while a batch is opened
-_FRESH: Final = {"state": ItemState.PENDING, "tries": 0, "starts": 0, "epoch": 0, "reserved": 0, "cost_micros": 0}
+_FRESH: Final = {
+    "state": ItemState.PENDING,
+    "tries": 0,
+    "starts": 0,
+    "crashes": 0,
+    "epoch": 0,
+    "reserved": 0,
+    "cost_micros": 0,
+}
 
 Plan = Callable[[], AsyncGenerator[NewItem, None]]
 
@@ -42,6 +50,7 @@ def batch_row(new: NewBatch, now: datetime) -> dict[str, Any]:
         request=dict(new.request),
         target=new.terms.target,
         created_at=now,
+        deadline_at=now + timedelta(seconds=new.limits.deadline_s),
     ).model_dump(exclude={"id"})
 
 
@@ -73,3 +82,10 @@ async def chunks(items: AsyncGenerator[NewItem, None], most: int | None) -> Asyn
                 chunk = []
     if chunk:
         yield chunk
+
+
+def deadline_of(limits: Mapping[str, Any], now: datetime, latest: datetime | None = None) -> datetime:
+    """When a batch with these frozen limits has to be over if it is begun, or begun again, now."""
+    frozen = Limits.model_validate(limits)
+    ends = now + timedelta(seconds=min(frozen.deadline_s, frozen.duration_s or frozen.deadline_s))
+    return ends if latest is None else min(ends, latest)

@@ -4,14 +4,15 @@ from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.sql import Select
 
 from muster.errors import NotFound
+from muster.ledger import statements as sql
 from muster.ledger.database import Database, Row, Tx, reads
 from muster.ledger.statements import REMAINING
 from muster.ledger.tables import ATTEMPT, BATCH, EVENT, ITEM, RUN, SETTING
-from muster.states import ItemState
+from muster.states import BatchState, ItemState
 
 
 class Readings:
@@ -51,6 +52,27 @@ class Readings:
     async def batches_since(self, tx: Tx, since: datetime) -> Sequence[Row]:
         """All batches opened since a moment, newest first."""
         return await tx.rows(_batches().where(BATCH.c.created_at >= since).order_by(BATCH.c.id.desc()))
+
+    @reads
+    async def clients_at_work(self, tx: Tx, run_id: int) -> list[str]:
+        """The clients of a run for whom a driver works, or will as soon as their batch's turn comes."""
+        other = BATCH.alias("other").c
+        held_up = exists().where(
+            other.client_id == BATCH.c.client_id,
+            other.workload == BATCH.c.workload,
+            other.state == BatchState.PAUSED,
+        )
+        in_line = (BATCH.c.state == BatchState.QUEUED) & ~held_up
+        at_work = select(BATCH.c.client_id).where(
+            BATCH.c.run_id == run_id, in_line | (BATCH.c.state == BatchState.IN_PROGRESS)
+        )
+        return [row["client_id"] for row in await tx.rows(at_work.distinct())]
+
+    @reads
+    async def suspects(self, tx: Tx, batch_id: int) -> int:
+        """How many ready items of a batch brought lanes down before."""
+        found: int = await tx.value(sql.SUSPECTS, {"batch_id": batch_id})
+        return found
 
     @reads
     async def failures(self, tx: Tx, batch_id: int, most: int = 200) -> Sequence[Row]:

@@ -1,16 +1,75 @@
-"""How items come back from lanes that ended or fell silent."""
+"""How items come back: from lanes that ended cleanly, and from those that crashed with items in flight.
+
+Only a crash counts against an item. From `SUSPECT_FROM` crashes on it is worked alone, in a process of its own, and
+fails as `poison` if it brings that down as well; its neighbours in flight never do.
+"""
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
 
 from muster.ledger import statements as sql
-from muster.ledger.database import Tx
+from muster.ledger.database import Row, Tx
+from muster.ledger.journal import Level, log
+from muster.ledger.standing import Standing, end_if_over
+from muster.outcomes import ErrorKind
+from muster.states import ItemState
+
+POISON_UNSEEN: Final = 5  # crashes of an item that was alone, where nobody saw whether it was to blame
 
 
-async def give_back_items(tx: Tx, batch_id: int, lanes: Sequence[str]) -> int:
-    """Return the items of some lanes to `pending`, with what they had reserved, and drop the lanes."""
-    of_lanes = {"of_batch": batch_id, "lanes": lanes}
-    freed = await tx.value(sql.RESERVED_BY, {"batch_id": batch_id, "lanes": lanes})
-    returned = await tx.run(sql.RETURN_ITEMS_OF, of_lanes)
-    await tx.run(sql.RESERVE, {"batch_id": batch_id, "reserves": -int(freed)})
+async def give_back(tx: Tx, batch: Row, lanes: Sequence[str]) -> int:
+    """Return what some lanes hold, which ended cleanly, and drop the lanes; the number of items."""
+    return await _return(tx, batch, lanes, crashed=0)
+
+
+async def give_back_crashed(tx: Tx, batch: Row, lanes: Sequence[str], now: datetime, *, seen: bool) -> int:
+    """Return what some lanes held when they crashed; `seen` says that the driver lived and saw them die.
+
+    An item that was alone in its process fails as `poison`: at once where that was seen, otherwise when it has
+    happened too often to be chance.
+    """
+    least = 0 if seen else POISON_UNSEEN - 1
+    held = {"of_batch": batch["id"], "lanes": lanes, "least": least}
+    poisoned = [row["id"] for row in await tx.rows(sql.POISONED_ITEMS, held)]
+    await tx.run(sql.RECORD_CRASH, {**held, "now": now})
+    if poisoned:
+        await _fail_poisoned(tx, batch, poisoned, now)
+    return len(poisoned) + await _return(tx, batch, lanes, crashed=1)
+
+
+async def give_back_all(tx: Tx, batch: Row) -> int:
+    """Return all that any lane of the batch holds, cleanly."""
+    return await give_back(tx, batch, await lanes_of(tx, batch["id"]))
+
+
+async def lanes_of(tx: Tx, batch_id: int) -> Sequence[str]:
+    """The lanes that hold items of a batch or are written down for it."""
+    return [row["lane"] for row in await tx.rows(sql.LANES_OF_BATCH, {"of_batch": batch_id})]
+
+
+async def end_after_return(tx: Tx, batch_id: int, now: datetime) -> Standing:
+    """Close the batch if the items that came back were the last; those of a reached target are skipped."""
+    batch = await tx.row(sql.LOCK_ANY_BATCH, {"batch_id": batch_id})
+    assert batch is not None, "it is locked by this transaction"  # noqa: S101
+    return await end_if_over(tx, batch, batch, {}, now)
+
+
+async def _return(tx: Tx, batch: Row, lanes: Sequence[str], *, crashed: int) -> int:
+    freed = await tx.value(sql.RESERVED_BY, {"of_batch": batch["id"], "lanes": lanes})
+    returned = await tx.run(sql.RETURN_ITEMS, {"of_batch": batch["id"], "lanes": lanes, "crashed": crashed})
+    if freed:
+        await tx.run(sql.RESERVE, {"batch_id": batch["id"], "reserves": -int(freed)})
     await tx.run(sql.DROP_LANES, {"lanes": lanes})
     return returned
+
+
+async def _fail_poisoned(tx: Tx, batch: Row, ids: Sequence[int], now: datetime) -> None:
+    said = "Brought down the process in which it was worked alone"
+    freed = await tx.value(sql.RESERVED_FOR, {"ids": ids})
+    closed = {"ids": ids, "to": ItemState.FAILED, "kind": ErrorKind.POISON, "said": said, "now": now}
+    failed = await tx.run(sql.CLOSE_ITEMS, closed)
+    counts = {"batch_id": batch["id"], **sql.NO_COUNTS, "more_failed": failed, "freed": int(freed)}
+    await tx.run(sql.COUNT, counts)
+    for item_id in ids:
+        await log(tx, batch["id"], now, "item.poison", f"{said}.", level=Level.ERROR, item_id=item_id)

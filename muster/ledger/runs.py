@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, select, update
 
 from muster.errors import NotFound
 from muster.ledger.database import Database, Row, Tx, reads, writes
 from muster.ledger.tables import BATCH, RUN, RUN_CLIENT
 from muster.selection import Decision
-from muster.states import CLOSED_BATCHES, BatchState, RunState
+from muster.states import CLOSED_BATCHES, OPEN_BATCHES, BatchState, RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +88,40 @@ class Runs:
         return [Decision(row["client_id"], row["included"], tuple(row["workloads"]), row["reason"]) for row in rows]
 
     @writes
-    async def reopen(self, tx: Tx, run_id: int) -> None:
-        """Let a run go on whose batches were resumed."""
-        again = {"state": RunState.RUNNING, "finished_at": None, "error": None}
-        await tx.run(update(RUN).where(RUN.c.id == run_id, RUN.c.state == RunState.FAILED).values(**again))
+    async def planned(self, tx: Tx, run_id: int) -> None:
+        """Record that all batches of the run are open: from now on it may be closed."""
+        open_run = update(RUN).where(RUN.c.id == run_id, RUN.c.planned_at.is_(None))
+        await tx.run(open_run.values(planned_at=await tx.now()))
+
+    @reads
+    async def half_planned(self, tx: Tx, since: timedelta) -> Sequence[Row]:
+        """The runs that were opened longer ago than `since` and whose batches never all were."""
+        lost = RUN.c.planned_at.is_(None), RUN.c.started_at < await tx.now() - since
+        return await tx.rows(select(RUN).where(*lost, RUN.c.state == RunState.RUNNING).order_by(RUN.c.id))
+
+    @reads
+    async def over(self, tx: Tx) -> Sequence[Row]:
+        """The runs whose batches all are closed although they themselves are not."""
+        is_open = exists().where(BATCH.c.run_id == RUN.c.id, BATCH.c.state.in_(sorted(OPEN_BATCHES)))
+        over = select(RUN).where(RUN.c.state == RunState.RUNNING, RUN.c.planned_at.is_not(None), ~is_open)
+        return await tx.rows(over.order_by(RUN.c.id))
 
     @writes
-    async def close(self, tx: Tx, run_id: int) -> RunState:
-        """Close the run if its batches are; a batch that was stopped before its end makes it `failed`."""
+    async def close(self, tx: Tx, run_id: int) -> bool:
+        """Close the run if its batches are, and say whether this call did.
+
+        A batch that was stopped before its end makes it `failed`.
+        """
+        run = await tx.row(select(RUN).where(RUN.c.id == run_id).with_for_update())
         batches = await tx.rows(select(BATCH.c.id, BATCH.c.state, BATCH.c.reason).where(BATCH.c.run_id == run_id))
-        if any(row["state"] not in CLOSED_BATCHES for row in batches):
-            return RunState.RUNNING
+        is_over = all(row["state"] in CLOSED_BATCHES for row in batches)
+        if run is None or run["state"] != RunState.RUNNING or run["planned_at"] is None or not is_over:
+            return False
         reasons = [f"batch {row['id']}: {row['reason']}" for row in batches if row["state"] == BatchState.FAILED]
         state = RunState.FAILED if reasons else RunState.DONE
         ended = {"state": state, "finished_at": await tx.now(), "error": "; ".join(reasons) or None}
-        await tx.run(update(RUN).where(RUN.c.id == run_id, RUN.c.state == RunState.RUNNING).values(**ended))
-        return state
+        await tx.run(update(RUN).where(RUN.c.id == run_id).values(**ended))
+        return True
 
 
 async def _free_key(tx: Tx, key: str) -> str:

@@ -3,12 +3,28 @@
 Every one that writes is used under the lock of `LOCK_BATCH`, which is the fence: without a row the lease is lost.
 """
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, null, select, union_all, update
+from sqlalchemy import (
+    Integer,
+    Select,
+    Subquery,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    not_,
+    null,
+    select,
+    union,
+    union_all,
+    update,
+)
 from sqlalchemy import literal as const
 
-from muster.ledger.tables import BATCH, ITEM, LANE
+from muster.ledger.tables import ATTEMPT, BATCH, ITEM, LANE, SUSPECT_FROM
+from muster.outcomes import ErrorKind
 from muster.states import CLOSED_ITEMS, OPEN_ITEMS, READY_ITEMS, WORKING_BATCHES, BatchState, ItemState
 
 _b, _i, _l = BATCH.c, ITEM.c, LANE.c
@@ -21,29 +37,44 @@ LOCK_BATCH: Final = (
     .with_for_update(key_share=True)
 )
 LOCK_ANY_BATCH: Final = select(BATCH, REMAINING).where(_b.id == bindparam("batch_id")).with_for_update(key_share=True)
+SEE_ANY_BATCH: Final = select(BATCH, REMAINING).where(_b.id == bindparam("batch_id"))
 SEE_BATCH: Final = select(BATCH, REMAINING).where(_b.id == bindparam("batch_id"), _b.epoch == bindparam("epoch"))
 
+_IS_SUSPECT = _i.crashes >= const(SUSPECT_FROM, literal_execute=True)
 _CLAIMABLE = (_i.id, _i.key, _i.upstream, _i.payload, _i.tries, _i.starts, _i.due_at, _i.seq)
 
 
-def _due(state: ItemState) -> object:
-    """Due items of one state, in the index's own order, so that a claim reads no more rows than it takes."""
-    return (
+def _due(state: ItemState, *, suspects: bool) -> Subquery:
+    """Due items of one state, in the index's own order, so that a claim reads no more rows than it takes.
+
+    Only a waiting item has a time before which it may not be called: a clock that was put back holds up no other.
+    """
+    here = (
         select(*_CLAIMABLE)
         .where(
             _i.batch_id == bindparam("batch_id"),
             _i.upstream == bindparam("upstream"),
             _i.state == const(state, literal_execute=True),
-            _i.due_at <= bindparam("now", type_=_i.due_at.type),
+            _IS_SUSPECT if suspects else not_(_IS_SUSPECT),
         )
         .order_by(_i.due_at, _i.seq)
         .limit(bindparam("n"))
-        .subquery()
     )
+    if state is ItemState.WAITING:
+        here = here.where(_i.due_at <= bindparam("now", type_=_i.due_at.type))
+    return here.subquery()
 
 
-_ready = union_all(*(select(_due(state)) for state in sorted(READY_ITEMS))).subquery()  # type: ignore[call-overload]
-DUE_ITEMS: Final = select(_ready).order_by(_ready.c.due_at, _ready.c.seq).limit(bindparam("n"))
+def _all_due(*, suspects: bool) -> Select[Any]:
+    ready = union_all(*(select(_due(state, suspects=suspects)) for state in sorted(READY_ITEMS))).subquery()
+    return select(ready).order_by(ready.c.due_at, ready.c.seq).limit(bindparam("n"))
+
+
+DUE_ITEMS: Final = _all_due(suspects=False)
+DUE_SUSPECTS: Final = _all_due(suspects=True)
+_READY_HERE = (_i.batch_id == bindparam("batch_id"), _i.state.in_(sorted(READY_ITEMS)))
+SUSPECTS: Final = select(func.count()).select_from(ITEM).where(*_READY_HERE, _IS_SUSPECT)
+A_READY_ITEM: Final = select(_i.id).where(*_READY_HERE, not_(_IS_SUSPECT)).limit(1)
 
 START_ITEMS: Final = (
     update(ITEM)
@@ -86,6 +117,7 @@ LAND_ITEM: Final = (
         cost_micros=_i.cost_micros + bindparam("cost"),
     )
 )
+_MORE_CLOSED = sum((bindparam(f"more_{state}", type_=Integer()) for state in sorted(CLOSED_ITEMS)), const(0))
 COUNT: Final = (
     update(BATCH)
     .where(_b.id == bindparam("batch_id"))
@@ -97,6 +129,7 @@ COUNT: Final = (
         gained=_b.gained + bindparam("more_gained"),
         reserved=_b.reserved - bindparam("freed"),
         cost_micros=_b.cost_micros + bindparam("more_cost"),
+        fruitless=case((_MORE_CLOSED > 0, 0), else_=_b.fruitless),
     )
     .returning(REMAINING, _b.target, _b.gained, _b.reserved)
 )
@@ -112,6 +145,23 @@ CLOSE_OPEN_ITEMS: Final = (
     .where(_i.batch_id == bindparam("of_batch"), _i.state.in_(sorted(READY_ITEMS)))
     .values(state=bindparam("to"), error=bindparam("said"), closed_at=bindparam("now", type_=_i.closed_at.type))
 )
+CLOSE_ITEMS: Final = (
+    update(ITEM)
+    .where(_i.id.in_(bindparam("ids", expanding=True)))
+    .values(
+        state=bindparam("to"),
+        error_kind=bindparam("kind"),
+        error=bindparam("said"),
+        closed_at=bindparam("now", type_=_i.closed_at.type),
+        lane=null(),
+        reserved=0,
+    )
+)
+CANCEL_ITEMS: Final = (
+    update(ITEM)
+    .where(_i.batch_id == bindparam("of_batch"), _i.state.in_(sorted(OPEN_ITEMS)))
+    .values(state=ItemState.CANCELLED, closed_at=bindparam("now", type_=_i.closed_at.type), lane=null(), reserved=0)
+)
 OTHER_OPEN_ITEM: Final = (
     select(_i.id)
     .where(
@@ -121,28 +171,20 @@ OTHER_OPEN_ITEM: Final = (
     )
     .limit(1)
 )
-MOVE_BATCH: Final = (
-    update(BATCH)
-    .where(_b.id == bindparam("batch_id"))
-    .values(
-        state=bindparam("to"),
-        reason=bindparam("why"),
-        driver=null(),
-        beat_at=null(),
-        closed_at=bindparam("closed", type_=_b.closed_at.type),
-    )
+MARK_BATCH: Final = (
+    update(BATCH).where(_b.id == bindparam("batch_id")).values(state=bindparam("to"), reason=bindparam("why"))
+)
+MOVE_BATCH: Final = MARK_BATCH.values(
+    driver=null(), beat_at=null(), closed_at=bindparam("closed", type_=_b.closed_at.type)
 )
 
-OTHER_WORKING_BATCH: Final = (
-    select(BATCH)
-    .where(
-        _b.client_id == bindparam("client"),
-        _b.workload == bindparam("kind"),
-        _b.id != bindparam("batch_id"),
-        _b.state.in_(sorted(WORKING_BATCHES)),
-    )
-    .with_for_update(key_share=True)
+SEE_OTHER_WORKING_BATCH: Final = select(BATCH).where(
+    _b.client_id == bindparam("client"),
+    _b.workload == bindparam("kind"),
+    _b.id != bindparam("batch_id"),
+    _b.state.in_(sorted(WORKING_BATCHES)),
 )
+OTHER_WORKING_BATCH: Final = SEE_OTHER_WORKING_BATCH.with_for_update(key_share=True)
 FENCE_OFF: Final = update(BATCH).where(_b.id == bindparam("batch_id")).values(epoch=_b.epoch + 1, reserved=0)
 BEAT_BATCH: Final = (
     update(BATCH).where(_b.id == bindparam("batch_id")).values(beat_at=bindparam("now", type_=_b.beat_at.type))
@@ -155,6 +197,8 @@ TAKE_BATCH: Final = (
         epoch=_b.epoch + 1,
         driver=bindparam("by"),
         driver_runs=_b.driver_runs + 1,
+        fruitless=_b.fruitless + 1,
+        deadline_at=bindparam("until", type_=_b.deadline_at.type),
         beat_at=bindparam("now", type_=_b.beat_at.type),
         started_at=func.coalesce(_b.started_at, bindparam("now", type_=_b.beat_at.type)),
         reserved=0,
@@ -162,22 +206,43 @@ TAKE_BATCH: Final = (
     )
     .returning(_b.epoch)
 )
+_running = _i.state == const(ItemState.RUNNING, literal_execute=True)
+_held = (_i.batch_id == bindparam("of_batch"), _running, _i.lane.in_(bindparam("lanes", expanding=True)))
+LANES_OF_BATCH: Final = union(
+    select(_i.lane).where(_i.batch_id == bindparam("of_batch"), _running),
+    select(_l.id).where(_l.batch_id == bindparam("of_batch")),
+)
 RETURN_ITEMS: Final = (
     update(ITEM)
-    .where(_i.batch_id == bindparam("of_batch"), _i.state == const(ItemState.RUNNING, literal_execute=True))
-    .values(state=ItemState.PENDING, lane=null(), reserved=0)
+    .where(*_held)
+    .values(state=ItemState.PENDING, lane=null(), reserved=0, crashes=_i.crashes + bindparam("crashed"))
 )
-RETURN_ITEMS_OF: Final = RETURN_ITEMS.where(_i.lane.in_(bindparam("lanes", expanding=True)))
-RESERVED_BY: Final = select(func.coalesce(func.sum(_i.reserved), 0)).where(
-    _i.batch_id == bindparam("batch_id"),
-    _i.state == const(ItemState.RUNNING, literal_execute=True),
-    _i.lane.in_(bindparam("lanes", expanding=True)),
+RESERVED_BY: Final = select(func.coalesce(func.sum(_i.reserved), 0)).where(*_held)
+RESERVED_FOR: Final = select(func.coalesce(func.sum(_i.reserved), 0)).where(_i.id.in_(bindparam("ids", expanding=True)))
+POISONED_ITEMS: Final = (
+    select(_i.id)
+    .join(LANE, _l.id == _i.lane)
+    .where(*_held, _l.alone, _i.crashes >= bindparam("least"), _IS_SUSPECT)
+    .order_by(_i.id)
 )
-SILENT_LANES: Final = select(_l.id).where(
-    _l.batch_id == bindparam("batch_id"), _l.beat_at < bindparam("before", type_=_l.beat_at.type)
+RECORD_CRASH: Final = insert(ATTEMPT).from_select(
+    ["item_id", "number", "error_kind", "error", "ms", "at"],
+    select(
+        _i.id,
+        _i.starts,
+        const(ErrorKind.UNKNOWN_OUTCOME),
+        const("The lane or its driver ended before this attempt was recorded."),
+        const(0),
+        bindparam("now", type_=ATTEMPT.c.at.type),
+    ).where(*_held),
 )
+GIVE_UP: Final = (
+    update(BATCH)
+    .where(_b.id == bindparam("batch_id"))
+    .values(driver=null(), beat_at=null(), fruitless=_b.fruitless - bindparam("pardoned"))
+)
+LANE_BEATS: Final = select(_l.id, _l.beat_at).where(_l.batch_id == bindparam("batch_id"))
 DROP_LANES: Final = delete(LANE).where(_l.id.in_(bindparam("lanes", expanding=True)))
-DROP_LANES_OF_BATCH: Final = delete(LANE).where(_l.batch_id == bindparam("of_batch"))
 BEAT_LANE: Final = (
     update(LANE)
     .where(_l.id == bindparam("lane_id"), _l.epoch == bindparam("at_epoch"))

@@ -10,6 +10,7 @@ from muster.ledger.columns import Base, Id, Json, Utc, one_of, set_iff, state_kn
 from muster.states import (
     CLOSED_BATCHES,
     CLOSED_ITEMS,
+    OPEN_BATCHES,
     WORKING_BATCHES,
     BatchState,
     ClientState,
@@ -17,6 +18,9 @@ from muster.states import (
     ProfileState,
     RunState,
 )
+
+SUSPECT_FROM: Final = 2  # crashes after which an item is worked alone
+_IS_SUSPECT: Final = text(f"crashes >= {SUSPECT_FROM}")
 
 
 class Client(Base, table=True):
@@ -91,6 +95,7 @@ class Run(Base, table=True):
     state: RunState = Field(default=RunState.RUNNING, sa_type=String)
     request: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     started_at: datetime = Field(sa_type=Utc)
+    planned_at: datetime | None = Field(default=None, sa_type=Utc)  # all its batches are open
     finished_at: datetime | None = Field(default=None, sa_type=Utc)
     error: str | None = Field(default=None, sa_type=Text)
 
@@ -131,6 +136,12 @@ class Batch(Base, table=True):
             sqlite_where=text(one_of("state", WORKING_BATCHES)),
             postgresql_where=text(one_of("state", WORKING_BATCHES)),
         ),
+        Index(
+            "ix_batch_open",
+            "client_id",
+            sqlite_where=text(one_of("state", OPEN_BATCHES)),
+            postgresql_where=text(one_of("state", OPEN_BATCHES)),
+        ),
         Index(None, "run_id"),
         Index(None, "created_at"),
     )
@@ -157,7 +168,9 @@ class Batch(Base, table=True):
     epoch: int = 0
     driver: str | None = None
     driver_runs: int = 0
+    fruitless: int = 0  # drivers in a row that ended before an item was closed
     beat_at: datetime | None = Field(default=None, sa_type=Utc)
+    deadline_at: datetime | None = Field(default=None, sa_type=Utc)
     reason: str | None = Field(default=None, sa_type=Text)
     created_at: datetime = Field(sa_type=Utc)
     started_at: datetime | None = Field(default=None, sa_type=Utc)
@@ -174,6 +187,7 @@ class Item(Base, table=True):
         CheckConstraint(f"(lane IS NOT NULL) = (state = '{ItemState.RUNNING}')", name="lane_iff_running"),
         CheckConstraint("tries >= 0 AND starts >= 0 AND reserved >= 0", name="counts_not_negative"),
         Index("ix_item_ready", "batch_id", "upstream", "state", "due_at", "seq"),
+        Index("ix_item_suspect", "batch_id", sqlite_where=_IS_SUSPECT, postgresql_where=_IS_SUSPECT),
     )
     id: int | None = Field(default=None, primary_key=True, sa_type=Id)
     batch_id: int = Field(foreign_key="batch.id", sa_type=Id)
@@ -184,6 +198,7 @@ class Item(Base, table=True):
     state: ItemState = Field(default=ItemState.PENDING, sa_type=String)
     tries: int = 0
     starts: int = 0
+    crashes: int = 0  # how often it was in flight when its lane or driver fell silent
     due_at: datetime = Field(sa_type=Utc)
     epoch: int = 0
     lane: str | None = None
@@ -243,6 +258,18 @@ class Lane(Base, table=True):
     epoch: int
     host: str
     pid: int
+    alone: bool = False  # a process of its own, with one suspect item at a time
+    beat_at: datetime = Field(sa_type=Utc)
+
+
+class Driver(Base, table=True):
+    """A process that pulls clients with queued batches, and which of them it serves at the moment."""
+
+    id: str = Field(primary_key=True)
+    host: str
+    pid: int
+    run_id: int | None = Field(default=None, foreign_key="run.id", sa_type=Id)  # the only run it serves
+    clients: list[str] = Field(default_factory=list, sa_type=Json)
     beat_at: datetime = Field(sa_type=Utc)
 
 
@@ -268,4 +295,5 @@ ATTEMPT: Final = _table(Attempt)
 STEP: Final = _table(Step)
 EVENT: Final = _table(Event)
 LANE: Final = _table(Lane)
+DRIVER: Final = _table(Driver)
 SETTING: Final = _table(Setting)

@@ -79,9 +79,9 @@ def record_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[floa
         moments[lease.batch_id].append(time.monotonic())
         return standing
 
-    async def released(self: Batches, lease: Any, reason: str) -> None:
+    async def released(self: Batches, lease: Any, reason: str, **said: bool) -> None:
         moments[lease.batch_id].append(time.monotonic())
-        await release(self, lease, reason)
+        await release(self, lease, reason, **said)
 
     monkeypatch.setattr(Batches, "take", taken)
     monkeypatch.setattr(Batches, "beat", beaten)

@@ -12,6 +12,7 @@ from flows.nightly import nightly
 from muster.driver import drive
 from muster.ledger import Book
 from muster.limits import Mode
+from muster.settings import Settings
 from tests.flows.seen import PROFILES, artifact, client_runs, message
 from tests.flows.simulated import Simulator, a_client, handles, items_of, states
 
@@ -144,10 +145,10 @@ async def test_a_clients_failure_stops_no_other(ledger: Book, sim: Simulator, mo
     for name in ("acme", "birch", "cobalt"):
         await a_client(ledger, name, handles(2))
 
-    async def or_break(book: Book, batch_id: int, run_lanes: Any) -> Any:
+    async def or_break(book: Book, settings: Settings, batch_id: int, run_lanes: Any) -> Any:
         if (await book.readings.batch(batch_id))["client_id"] == "birch":
             raise RuntimeError("the disk is on fire")
-        return await drive(book, batch_id, run_lanes)
+        return await drive(book, settings, batch_id, run_lanes)
 
     monkeypatch.setattr(client_module, "drive", or_break)
 

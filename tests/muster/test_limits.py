@@ -76,8 +76,8 @@ def test_each_row_of_the_table(limit: str, column: str, theirs: int | None, norm
     said: dict[str, Any] = {column: theirs}
     client, settings = a_client(**said), Settings.read()
 
-    assert getattr(limits_for(settings, client, Mode.NORMAL), limit) == normal
-    assert getattr(limits_for(settings, client, Mode.TESTING), limit) == testing
+    assert getattr(limits_for(settings, client, Mode.NORMAL, "posts"), limit) == normal
+    assert getattr(limits_for(settings, client, Mode.TESTING, "posts"), limit) == testing
 
 
 @given(
@@ -89,7 +89,7 @@ def test_each_row_of_the_table(limit: str, column: str, theirs: int | None, norm
 )
 def test_testing_only_lowers(**theirs: Any):
     client, settings = a_client(**theirs), Settings.read()
-    normal, testing = (limits_for(settings, client, mode).model_dump() for mode in (Mode.NORMAL, Mode.TESTING))
+    normal, testing = (limits_for(settings, client, mode, "posts").model_dump() for mode in (Mode.NORMAL, Mode.TESTING))
 
     for name, cap in TESTING_CAPS.items():
         assert testing[name] <= cap

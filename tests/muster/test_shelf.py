@@ -66,7 +66,7 @@ def test_a_limit_of_zero_bars_it_with_a_reason(name: str):
 def test_testing_mode_bars_nobody_for_want_of_a_target(name: str):
     client = Client(id="acme", name="acme")
 
-    assert workload_named(name, Settings.read()).bar(limits_for(Settings.read(), client, Mode.TESTING)) is None
+    assert workload_named(name, Settings.read()).bar(limits_for(Settings.read(), client, Mode.TESTING, name)) is None
 
 
 @every_workload

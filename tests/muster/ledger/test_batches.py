@@ -106,8 +106,8 @@ async def test_what_is_over_cannot_be_taken_or_resumed(book: Book):
 
     with pytest.raises(WrongState, match="is done"):
         await book.batches.take(lease.batch_id, "me")
-    with pytest.raises(WrongState, match="only a failed batch"):
-        await book.batches.resume(lease.batch_id)
+    with pytest.raises(WrongState, match="only a batch that is paused or failed can be resumed"):
+        await book.orders.resume(lease.batch_id)
 
 
 async def test_a_batch_that_is_not_there_is_named(book: Book):

@@ -1,0 +1,115 @@
+"""`muster reconcile`: judge every open batch, mend what is amiss, and work what nobody works."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Annotated, Any, Final
+
+import typer
+
+from entrypoints.cli.prefect import quiet_prefect, reach_prefect
+from entrypoints.cli.speech import note, say, say_json, say_table
+from entrypoints.cli.speech import run as run_async
+from muster import signals
+from muster.errors import BadInput, ConfigurationError, Interrupted
+from muster.ledger import Book
+from muster.ledger.mending import Verdict
+from muster.reconcile import Finding, look, wants_driver
+from muster.reconcile import reconcile as judge_and_mend
+from muster.report import counted
+from muster.running import work_all
+from muster.settings import Settings
+from muster.wiring import open_book
+
+HEAD: Final = ("batch", "of", "verdict", "why")
+LEAST_S: Final = 1.0
+MOST_S: Final = 3600.0
+
+
+def reconcile(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and why.")] = False,
+    every: Annotated[float | None, typer.Option(help="Go on for ever, a look every so many seconds.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Close, take over, start or fail the batches that need it, and work what is queued until nothing is.
+
+    \b
+    muster reconcile --dry-run
+    muster reconcile
+    muster reconcile --every 5
+    """  # noqa: D301, click's own sign for "do not wrap"
+    if every is not None and not LEAST_S <= every <= MOST_S:
+        raise BadInput(f"--every {every:g} must be between {LEAST_S:g} and {MOST_S:g} seconds.")
+    if every is not None and (dry_run or as_json):
+        raise BadInput("--every goes on for ever; leave out --dry-run and --json.")
+    settings = Settings.read()
+    if settings.dispatch == "deployment" and settings.prefect_api_url is None and not dry_run:
+        raise ConfigurationError("MUSTER_DISPATCH=deployment starts drivers through Prefect; set PREFECT_API_URL.")
+    if every is not None:
+        run_async(_for_ever(settings, every))
+        raise Interrupted("Asked to stop; everything finished is kept.")
+    run_async(_once(settings, dry_run=dry_run, as_json=as_json))
+    if signals.stopping():
+        raise Interrupted("Asked to stop; everything finished is kept. To go on: muster reconcile")
+
+
+async def _once(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
+    with signals.watched():
+        async with open_book(settings) as book:
+            found = await (look(book) if dry_run else judge_and_mend(book, settings))
+            say_json({"dry_run": dry_run, "findings": [_data(it) for it in found]}) if as_json else _say(found)
+            if wants_driver(found) and not dry_run:
+                await _work(book, settings)
+
+
+async def _for_ever(settings: Settings, every: float) -> None:
+    """Look again and again; what is queued is worked beside it, so that a long batch delays no look."""
+    working: asyncio.Task[None] | None = None
+    with signals.watched():
+        async with open_book(settings) as book:
+            while not signals.stopping():
+                found = await judge_and_mend(book, settings)
+                for it in found:
+                    if it.verdict is not Verdict.HEALTHY:
+                        note(f"{_name(it)} {it.name}: {it.verdict}, {it.reason}")
+                if wants_driver(found) and (working is None or working.done()):
+                    working = asyncio.create_task(_work(book, settings))
+                await _pause(every)
+            if working is not None:
+                await working
+
+
+async def _pause(seconds: float) -> None:
+    """Wait, but end as soon as the process is asked to."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not signals.stopping():  # noqa: ASYNC110, a signal sets no event of a loop
+                await asyncio.sleep(0.2)
+
+
+async def _work(book: Book, settings: Settings) -> None:
+    if settings.dispatch == "deployment":
+        await reach_prefect(settings)
+        quiet_prefect()
+        from flows.dispatch import start_drivers  # noqa: PLC0415, importing Prefect takes seconds
+
+        note(f"{counted(await start_drivers(settings), 'driver')} started.")
+        return
+    for name, why in (await work_all(book, settings)).items():
+        note(f"{name}: {why}")
+
+
+def _say(found: Sequence[Finding]) -> None:
+    if found:
+        say_table(HEAD, [(_name(it), it.name, it.verdict, it.reason) for it in found])
+    else:
+        say("No batch is open.")
+
+
+def _name(found: Finding) -> str:
+    return f"run {found.run_id}" if found.batch_id is None else f"batch {found.batch_id}"
+
+
+def _data(found: Finding) -> dict[str, Any]:
+    named = {"run": found.run_id, "batch": found.batch_id, "name": found.name}
+    return {**named, "verdict": str(found.verdict), "reason": found.reason}
