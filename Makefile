@@ -24,11 +24,11 @@ demo: setup ## the main job on made-up clients against a simulator, through a re
 test: setup ## all tests
 	@$(BIN)/python -m pytest
 
-lint: setup
+lint: setup ## formatting and rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 
-types: setup
+types: setup ## mypy, strict
 	@$(BIN)/mypy
 
 check: lint types test ## lint, types and tests
@@ -36,8 +36,11 @@ check: lint types test ## lint, types and tests
 bench: setup ## the benchmarks behind the README's numbers
 	@$(BIN)/python -m benchmarks
 
+torture: setup ## 1,000 random kills of real processes; prints what was lost (nothing) and repeated
+	@$(BIN)/python -m tests.kill.torture
+
 lock: ## write requirements.lock anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
 	  --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements.lock
 
-.PHONY: help setup demo test lint types check bench lock
+.PHONY: help setup demo test lint types check bench torture lock

@@ -20,7 +20,7 @@ from muster.landing import Claimed, Landing, give_back, land
 from muster.ledger import Book
 from muster.ledger.database import passes
 from muster.ledger.lease import Lease
-from muster.ledger.standing import Standing
+from muster.ledger.standing import Ready, Standing
 from muster.limits import Limits, Terms
 from muster.outcomes import ErrorKind, Failed, Outcome, Retry
 from muster.settings import Settings
@@ -67,7 +67,7 @@ class Lane:
         self.tally: Counter[str] = Counter()
         self._book, self._caller, self._settings, self._job, self._stopping = book, caller, settings, job, stopping
         self._claimed: deque[Claimed] = deque()
-        self._active: set[asyncio.Task[None]] = set()
+        self._active: dict[asyncio.Task[None], int] = {}  # → the item's id
         self._landed: list[Landing] = []
         self._held_until: dict[str, float] = {}  # upstream → loop time before which nothing is called
         self._look = asyncio.Event()
@@ -76,6 +76,7 @@ class Lane:
         self._idle_s = IDLE_S
         self._failure: BaseException | None = None
         self._standing: Standing | None = None
+        self._ready: Ready | None = None  # as the last claim saw it; a beat looks up no items
 
     async def work(self) -> Counter[str]:
         """Work the batch until no item is open, the batch leaves `in_progress`, or the process wants to end.
@@ -107,7 +108,7 @@ class Lane:
         """Whether this lane may still get items: suspects only if it works alone, and then nothing else."""
         if self._standing is None:
             return True
-        ready = self._standing.ready
+        ready = self._ready
         is_mine = ready is None or (ready.suspects > 0 if self._job.alone else ready.others)
         return self._standing.is_workable and (is_mine or bool(self._active or self._claimed or self._landed))
 
@@ -155,9 +156,10 @@ class Lane:
         if not wants:
             return
         items, self._standing = await self._book.lanes.claim(
-            self._job.lease, self.name, self._job.terms, wants, alone=self._job.alone
+            self._job.lease, self.name, self._job.terms, wants, alone=self._job.alone, holds=self._held_ids()
         )
         self._claimed.extend(items)
+        self._ready = self._standing.ready
         due = self._standing.next_due_s
         self._idle_s = IDLE_S if items or due is None else min(IDLE_S, due)
 
@@ -173,6 +175,9 @@ class Lane:
             return {}  # a few free slots do not earn a transaction
         return dict.fromkeys(open_to, max(1, n // max(1, len(open_to))))
 
+    def _held_ids(self) -> list[int]:
+        return [*(it.id for it in self._claimed), *self._active.values(), *(it.item.id for it in self._landed)]
+
     def _fill(self) -> None:
         """Start claimed items while there are free slots; those of a held or stopped upstream are given back."""
         now = asyncio.get_running_loop().time()
@@ -185,11 +190,11 @@ class Lane:
                 self._landed.append(give_back(item, wait))
             else:
                 task = asyncio.create_task(self._attempt(item))
-                self._active.add(task)
+                self._active[task] = item.id
                 task.add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._active.discard(task)
+        self._active.pop(task, None)
         if not self._stopping() and self._failure is None:
             self._fill()
         loop = asyncio.get_running_loop()

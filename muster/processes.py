@@ -6,6 +6,7 @@ lane that is asked to stop.
 
 import asyncio
 import contextlib
+import os
 import sys
 import threading
 from asyncio.subprocess import PIPE, Process
@@ -109,7 +110,7 @@ def _work(batch: str, epoch: str, name: str, *words: str) -> dict[str, Any]:
     """What the child does, and says at its end."""
     try:
         lane = work_lane(Lease(int(batch), int(epoch)), Settings.read(), name=name, alone="alone" in words)
-        return {"tally": asyncio.run(lane)}
+        return {"tally": {str(state): n for state, n in asyncio.run(lane).items()}}
     except LeaseLost as lost:
         return {"lease_lost": str(lost)}
     except MusterError as error:
@@ -120,11 +121,14 @@ def _work(batch: str, epoch: str, name: str, *words: str) -> dict[str, Any]:
 
 def _watch_parent() -> None:
     """Ask this process's lane to end when the parent closes our standard input, or is gone."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not `sys.stdin`, whose lock a thread must not hold when the interpreter ends
+        pass
     signals.stop()
 
 
 if __name__ == "__main__":
     with signals.watched():
         threading.Thread(target=_watch_parent, daemon=True).start()
-        sys.stdout.buffer.write(orjson.dumps(_work(*sys.argv[1:])))
+        said = orjson.dumps(_work(*sys.argv[1:]))
+    with contextlib.suppress(BrokenPipeError):  # the parent is gone
+        os.write(1, said)

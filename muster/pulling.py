@@ -45,7 +45,11 @@ async def pull(
 async def _fill(
     book: Book, driver: str, work: WorkTurn, at_once: int, active: dict["asyncio.Task[Any]", Turn], wrong: Wrong
 ) -> None:
-    while len(active) < at_once and (turn := await book.drivers.pick(driver, wrong)) is not None:
+    while len(active) < at_once:
+        serving = [turn.client_id for turn in active.values()]
+        turn = await book.drivers.pick(driver, wrong, serving=serving)
+        if turn is None:
+            return
         active[asyncio.create_task(_as_task(work, turn))] = turn
 
 

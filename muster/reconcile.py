@@ -17,7 +17,7 @@ from muster.settings import Settings
 from muster.states import OPEN_BATCHES, WORKING_BATCHES, BatchState
 
 LOST: Final = timedelta(minutes=1)  # a run that was opened longer ago has lost who opened it
-FRUITLESS_DRIVERS: Final = 5  # drivers in a row that ended before an item was closed
+FRUITLESS_DRIVERS: Final = 10  # drivers in a row that ended before an item was closed
 
 
 @dataclass(frozen=True, slots=True)

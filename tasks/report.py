@@ -1,11 +1,11 @@
 """`report`: what the ledger says of a batch or a run, published as Prefect artifacts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import (
     acreate_markdown_artifact,
     acreate_progress_artifact,
@@ -34,7 +34,18 @@ FIRST_LOOK_S: Final = 5.0
 LOOK_GROWTH: Final = 1.5  # each pause half as long again: a batch of a minute costs 4 updates, one of 12 hours 20
 
 
-@task(name="report", task_run_name="report batch {batch_id}", tags=["muster-report"], cache_policy=NO_CACHE)
+AWAY_TRIES: Final = 3  # a Prefect server that restarts meanwhile
+AWAY_S: Final = 15
+
+
+@task(
+    name="report",
+    task_run_name="report batch {batch_id}",
+    tags=["muster-report"],
+    cache_policy=NO_CACHE,
+    retries=AWAY_TRIES,
+    retry_delay_seconds=AWAY_S,
+)
 async def report(batch_id: int) -> None:
     """Publish a batch's report, and the table of its failures if there are any."""
     async with open_book(Settings.read()) as book:
@@ -49,7 +60,14 @@ async def report(batch_id: int) -> None:
     _emit(batch, str(batch["state"]))
 
 
-@task(name="report run", task_run_name="report run {run_id}", tags=["muster-report"], cache_policy=NO_CACHE)
+@task(
+    name="report run",
+    task_run_name="report run {run_id}",
+    tags=["muster-report"],
+    cache_policy=NO_CACHE,
+    retries=AWAY_TRIES,
+    retry_delay_seconds=AWAY_S,
+)
 async def report_run(run_id: int) -> dict[str, Any]:
     """Publish a run's report, in which every client and item is accounted for; the same for scripts."""
     async with open_book(Settings.read()) as book:
@@ -64,7 +82,7 @@ async def progress_of(book: Book, batch_id: int) -> AsyncIterator[None]:
     """Keep a batch's progress artifact up to date while it is worked."""
     batch = await book.readings.batch(batch_id)
     _emit(batch, "started")
-    artifact = await acreate_progress_artifact(percent(batch), _key(batch, "progress"), outcome_of(batch))
+    artifact = await _shown(acreate_progress_artifact(percent(batch), _key(batch, "progress"), outcome_of(batch)))
     updates = asyncio.create_task(_keep_updated(book, batch, artifact))
     try:
         yield
@@ -72,8 +90,7 @@ async def progress_of(book: Book, batch_id: int) -> AsyncIterator[None]:
         updates.cancel()
         with suppress(asyncio.CancelledError):
             await updates
-        batch = await book.readings.batch(batch_id)
-        await aupdate_progress_artifact(artifact, percent(batch), outcome_of(batch))
+        await _update(await book.readings.batch(batch_id), artifact)
 
 
 async def _keep_updated(book: Book, shown: Row, artifact: Any) -> None:
@@ -83,9 +100,23 @@ async def _keep_updated(book: Book, shown: Row, artifact: Any) -> None:
         pause *= LOOK_GROWTH
         batch = await book.readings.batch(shown["id"])
         if batch["remaining"] != shown["remaining"]:
-            await aupdate_progress_artifact(artifact, percent(batch), outcome_of(batch))
+            await _update(batch, artifact)
             _emit(batch, "progress")
             shown = batch
+
+
+async def _update(batch: Row, artifact: Any) -> None:
+    if artifact is not None:
+        await _shown(aupdate_progress_artifact(artifact, percent(batch), outcome_of(batch)))
+
+
+async def _shown(change: Awaitable[Any]) -> Any:
+    """The change, if Prefect's API takes it: a server that is away for a while must not stop the work."""
+    try:
+        return await change
+    except Exception as error:  # noqa: BLE001, whatever it is, the ledger has it right
+        get_run_logger().warning("The progress could not be shown: %s", error)
+        return None
 
 
 def _emit(batch: Row, what: str) -> None:

@@ -12,7 +12,7 @@ from muster.settings import Settings
 
 
 def deploy() -> None:
-    """Create the work pool, its queue and the concurrency limits, and deploy every flow; may be run again at any time.
+    """Create work pool, queue, concurrency limits and automations, and deploy every flow; may be run again at any time.
 
     Then start a worker: prefect worker start --pool muster
     """
@@ -21,7 +21,8 @@ def deploy() -> None:
         raise ConfigurationError("PREFECT_API_URL is not set; it says which Prefect server to deploy to.")
     asyncio.run(reach_prefect(settings))
     quiet_prefect()
-    from deployments.check import ROOT, complaints  # noqa: PLC0415, importing Prefect takes seconds
+    from deployments.automations import set_up_automations  # noqa: PLC0415, importing Prefect takes seconds
+    from deployments.check import ROOT, complaints  # noqa: PLC0415
     from deployments.setup import POOL, set_up  # noqa: PLC0415
 
     os.chdir(ROOT)  # entrypoints are relative to it
@@ -36,4 +37,6 @@ def deploy() -> None:
         raise ConfigurationError(
             f"Prefect did not take the deployments: {(ended.stderr or ended.stdout).strip()[-500:]}"
         )
+    for line in asyncio.run(set_up_automations()):
+        note(line)
     say(f"Deployed. Now start a worker: prefect worker start --pool {POOL}")

@@ -12,7 +12,7 @@ from muster.ledger.database import Database, Row, Tx, writes
 from muster.ledger.journal import Level, log
 from muster.ledger.lease import Lease
 from muster.ledger.opening import NewBatch, Plan, batch_row, chunks, deadline_of, item_row
-from muster.ledger.returns import end_after_return, give_back_all, give_back_crashed, lanes_of
+from muster.ledger.returns import end_after_return, give_back_all, give_back_crashed, lanes_of, silent_lanes
 from muster.ledger.standing import Standing, deadline_passed, lock_any_batch, lock_batch, move_batch, standing_of
 from muster.ledger.tables import BATCH, ITEM
 from muster.states import WORKING_BATCHES, BatchState
@@ -128,8 +128,7 @@ async def give_up_dead(tx: Tx, batch: Row, why: str, now: datetime) -> int:
 
 async def give_back_silent(tx: Tx, batch: Row, now: datetime) -> int:
     """Give back the items of lanes that fell silent; the number of lanes."""
-    rows = await tx.rows(sql.LANE_BEATS, {"batch_id": batch["id"]})
-    silent = [row["id"] for row in rows if not is_alive(row["beat_at"], now, tx.stale_after)]
+    silent = await silent_lanes(tx, batch["id"], now)
     if silent:
         returned = await give_back_crashed(tx, batch, silent, now, seen=False)
         message = f"{len(silent)} lanes fell silent; {returned} items given back."

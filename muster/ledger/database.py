@@ -4,9 +4,10 @@ SQLite runs in WAL mode with `synchronous=FULL`: what is committed survives the 
 Writers begin IMMEDIATE, because a deferred one fails as locked whatever the time-out; reads need no lock.
 """
 
+import asyncio
 import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
@@ -24,6 +25,8 @@ from muster.errors import ConfigurationError, Unreachable
 from muster.ledger.beats import STALE_AFTER
 
 PATIENCE_S: Final = 150  # a database that restarts is waited for
+IDLE: Final = "idle_in_transaction_session_timeout"
+IDLE_MS: Final = 15_000  # PostgreSQL frees the locks of a process that was frozen in a transaction
 LOCK_WAIT_S: Final = 30  # a SQLite writer waits for another before it tries anew
 
 Row = Mapping[str, Any]
@@ -35,9 +38,15 @@ class Tx:
     """One open transaction (or a reading connection), with the database's own clock."""
 
     def __init__(
-        self, connection: AsyncConnection, clock: Callable[[], datetime] | None, stale_after: timedelta
+        self,
+        connection: AsyncConnection,
+        clock: Callable[[], datetime] | None,
+        stale_after: timedelta,
+        *,
+        is_retry: bool = False,
     ) -> None:
         self.stale_after = stale_after
+        self.is_retry = is_retry  # an earlier attempt at the same transaction may have been committed unheard
         self._connection = connection
         self._clock = clock
         self._postgres = connection.dialect.name == "postgresql"
@@ -104,24 +113,24 @@ class Database:
 
     async def read(self, work: Callable[[Tx], Awaitable[T]]) -> T:
         """Run `work` on a reading connection; waits for a database that is locked, restarting or gone."""
-        async for attempt in _patiently():
-            with attempt:
-                async with self.reading() as tx:
-                    return await work(tx)
-        raise AssertionError("tenacity gives up by raising")
+        return await _patiently(lambda _: self._read(work))
+
+    async def _read(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+        async with self.reading() as tx:
+            return await work(tx)
 
     async def write(self, work: Callable[[Tx], Awaitable[T]]) -> T:
         """Run `work` in one transaction: all of it or nothing; waits for the database as `read` does.
 
         `work` may run more than once, so it must not touch anything but the transaction.
         """
-        async for attempt in _patiently():
-            with attempt:
-                async with self.engine.connect() as plain:
-                    connection = await plain.execution_options(writes=True)
-                    async with connection.begin():
-                        return await work(Tx(connection, self._clock, self.stale_after))
-        raise AssertionError("tenacity gives up by raising")
+        return await _patiently(lambda is_retry: self._write(work, is_retry=is_retry))
+
+    async def _write(self, work: Callable[[Tx], Awaitable[T]], *, is_retry: bool) -> T:
+        async with self.engine.connect() as plain:
+            connection = await plain.execution_options(writes=True)
+            async with connection.begin():
+                return await work(Tx(connection, self._clock, self.stale_after, is_retry=is_retry))
 
     async def probe(self) -> None:
         """Connect once, without patience.
@@ -176,7 +185,14 @@ def reads(method: Callable[Concatenate[S, Tx, P], Awaitable[T]]) -> Callable[Con
 
 
 _PASSING_SQLITE: Final = ("locked", "busy", "disk i/o", "full", "unable to open")
-_PASSING_POSTGRES: Final = ("08", "40", "53", "55P03", "57P")  # connection, serialization, resources, lock, shutdown
+_PASSING_POSTGRES: Final = (
+    "08",
+    "25P03",
+    "40",
+    "53",
+    "55P03",
+    "57P",
+)  # connection, idle, serialization, resources, lock, shutdown
 
 
 def passes(trouble: BaseException) -> bool:
@@ -203,7 +219,7 @@ def _engine(address: str) -> AsyncEngine:
             url,
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
-            connect_args={"timeout": LOCK_WAIT_S},
+            connect_args={"timeout": LOCK_WAIT_S} | ({} if is_sqlite else {"server_settings": {IDLE: str(IDLE_MS)}}),
             pool_pre_ping=not is_sqlite,  # a restarted server leaves dead connections behind
         )
     except (ArgumentError, ImportError, ValueError) as wrong:
@@ -236,13 +252,34 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
 
 
-def _patiently() -> AsyncRetrying:
-    return AsyncRetrying(
+async def _patiently(transaction: Callable[[bool], Coroutine[Any, Any, T]]) -> T:
+    async for attempt in AsyncRetrying(
         retry=retry_if_exception(passes),
         wait=wait_exponential_jitter(multiplier=0.05, max=5),
         stop=stop_after_delay(PATIENCE_S),
         reraise=True,
-    )
+    ):
+        with attempt:
+            return await _to_its_end(transaction(attempt.retry_state.attempt_number > 1))
+    raise AssertionError("tenacity gives up by raising")
+
+
+async def _to_its_end(transaction: Coroutine[Any, Any, T]) -> T:
+    """Run a transaction; whoever is cancelled meanwhile waits for its end first.
+
+    A connection that is torn down in the middle of a statement leaves aiosqlite waiting for ever, and a commit that
+    nobody waits for may or may not have happened.
+    """
+    task = asyncio.create_task(transaction)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # seen, so that nobody complains about it
+        raise
 
 
 def _cause(trouble: BaseException) -> str:

@@ -58,11 +58,14 @@ class Drivers:
         await tx.run(delete(DRIVER).where(DRIVER.c.id == driver))
 
     @writes
-    async def pick(self, tx: Tx, driver: str, but_not: Collection[Turn] = ()) -> Turn | None:
+    async def pick(
+        self, tx: Tx, driver: str, but_not: Collection[Turn] = (), *, serving: Collection[str] | None = None
+    ) -> Turn | None:
         """Take the client with a queued batch that was served least for its weight; None if there is none.
 
-        A client that another living driver serves, and a batch that waits for another one of its client and workload,
-        are passed over, as are the turns of `but_not`.
+        `serving` are the clients that the driver does serve, whatever an unheard pick may have added to them. A client
+        that another living driver serves, and a batch that waits for another one of its client and workload, are
+        passed over, as are the turns of `but_not`.
 
         Raises:
             LeaseLost: the driver was forgotten.
@@ -72,11 +75,13 @@ class Drivers:
         me = next((it for it in drivers if it["id"] == driver), None)
         if me is None:
             raise LeaseLost(f"Driver {driver} was silent, and others serve its clients.")
-        served = {client for it in drivers if is_alive(it["beat_at"], now, tx.stale_after) for client in it["clients"]}
+        mine = list(me["clients"] if serving is None else serving)
+        others = [it for it in drivers if it is not me and is_alive(it["beat_at"], now, tx.stale_after)]
+        served = {*mine, *(client for it in others for client in it["clients"])}
         for row in await tx.rows(_queued(now, me["run_id"])):
             turn = Turn(row["client_id"], row["run_id"])
             if turn.client_id not in served and turn not in but_not:
-                await _serve(tx, me, [*me["clients"], turn.client_id])
+                await _serve(tx, me, [*mine, turn.client_id])
                 return turn
         return None
 

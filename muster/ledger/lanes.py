@@ -3,7 +3,7 @@
 import os
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -41,17 +41,30 @@ class Lanes:
 
     @writes
     async def claim(
-        self, tx: Tx, lease: Lease, lane: str, terms: Terms, wants: Mapping[str, int], *, alone: bool = False
+        self,
+        tx: Tx,
+        lease: Lease,
+        lane: str,
+        terms: Terms,
+        wants: Mapping[str, int],
+        *,
+        alone: bool = False,
+        holds: Collection[int] = (),
     ) -> tuple[list[Claimed], Standing]:
         """Move up to `wants` due items of each upstream to `running`; the record that their calls may be made.
 
         An allowance is reserved with them: no claim takes more than is left of it. Suspects are claimed only by lanes
-        that work them `alone`, and these claim nothing else.
+        that work them `alone`, and these claim nothing else. `holds` are the items that the lane has: what an earlier
+        attempt at this claim was given without the lane's hearing of it goes back first.
 
         Raises:
-            LeaseLost: another driver has the batch.
+            LeaseLost: another driver has the batch, or the lane fell silent and was dropped.
         """
         batch = await lock_batch(tx, lease)
+        if await tx.row(sql.SEE_LANE, {"lane_id": lane}) is None:
+            raise LeaseLost(_dropped(lane, lease))
+        if tx.is_retry:
+            batch = await _give_back_unheard(tx, lease, lane, holds)
         if batch["state"] != BatchState.IN_PROGRESS:
             return [], standing_of(batch)
         now = await tx.now()
@@ -131,7 +144,7 @@ class Lanes:
         now = await tx.now()
         beaten = {"lane_id": lane, "at_epoch": lease.epoch, "now": now}
         if not await tx.run(sql.BEAT_LANE, beaten):
-            raise LeaseLost(f"Lane {lane} of batch {lease.batch_id} was silent, and its items were given back.")
+            raise LeaseLost(_dropped(lane, lease))
         batch = await tx.row(sql.SEE_BATCH, {"batch_id": lease.batch_id, "epoch": lease.epoch})
         if batch is None:
             raise LeaseLost(f"Another driver took batch {lease.batch_id}.")
@@ -160,6 +173,18 @@ class Lanes:
         await log(tx, lease.batch_id, now, "lane.fallen", said, level=Level.WARNING, data={"lane": lane})
         await end_after_return(tx, lease.batch_id, now)
         return returned
+
+
+def _dropped(lane: str, lease: Lease) -> str:
+    return f"Lane {lane} of batch {lease.batch_id} was silent, and its items were given back."
+
+
+async def _give_back_unheard(tx: Tx, lease: Lease, lane: str, holds: Collection[int]) -> Row:
+    unheard = {"of_batch": lease.batch_id, "lane": lane, "holds": sorted(holds)}
+    freed = await tx.value(sql.RESERVED_UNHEARD, unheard)
+    await tx.run(sql.RETURN_UNHEARD, unheard)
+    await tx.run(sql.RESERVE, {"batch_id": lease.batch_id, "reserves": -int(freed)})
+    return await lock_batch(tx, lease)
 
 
 async def _ready(tx: Tx, batch_id: int) -> Ready:

@@ -12,7 +12,7 @@ from muster.ledger import statements as sql
 from muster.ledger.batches import give_up_dead
 from muster.ledger.beats import is_alive
 from muster.ledger.database import Database, Row, Tx, reads, writes
-from muster.ledger.returns import give_back_crashed, lanes_of
+from muster.ledger.returns import give_back_crashed, lanes_of, silent_lanes
 from muster.ledger.standing import lock_any_batch, move_batch
 from muster.ledger.tables import BATCH, DRIVER, LANE
 from muster.states import OPEN_BATCHES, WORKING_BATCHES, BatchState
@@ -89,14 +89,13 @@ class Mending:
 
 
 async def _see(tx: Tx, batch: Row, now: datetime) -> Seen:
-    lanes = await tx.rows(sql.LANE_BEATS, {"batch_id": batch["id"]})
     drivers = [it for it in await tx.rows(select(DRIVER)) if is_alive(it["beat_at"], now, tx.stale_after)]
     of_same = {"client": batch["client_id"], "kind": batch["workload"], "batch_id": batch["id"]}
     other = await tx.row(sql.SEE_OTHER_WORKING_BATCH, of_same)
     return Seen(
         **{name: batch[name] for name in _COLUMNS},
         state=BatchState(batch["state"]),
-        silent_lanes=sum(not is_alive(it["beat_at"], now, tx.stale_after) for it in lanes),
+        silent_lanes=len(await silent_lanes(tx, batch["id"], now)),
         waits_for=None if other is None else other["id"],
         has_driver=any(it["run_id"] in {None, batch["run_id"]} for it in drivers),
         stale_after=tx.stale_after,
@@ -134,9 +133,7 @@ async def _fail(tx: Tx, batch: Row, reason: str, now: datetime) -> None:
 
 
 async def _clear(tx: Tx, batch: Row, _reason: str, now: datetime) -> None:
-    lanes = await tx.rows(sql.LANE_BEATS, {"batch_id": batch["id"]})
-    silent = [row["id"] for row in lanes if not is_alive(row["beat_at"], now, tx.stale_after)]
-    await give_back_crashed(tx, batch, silent, now, seen=False)
+    await give_back_crashed(tx, batch, await silent_lanes(tx, batch["id"], now), now, seen=False)
     if batch["state"] in WORKING_BATCHES:
         await tx.run(sql.GIVE_UP, {"batch_id": batch["id"], "pardoned": 0})
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from muster.ledger import statements as sql
+from muster.ledger.beats import is_alive
 from muster.ledger.database import Row, Tx
 from muster.ledger.journal import Level, log
 from muster.ledger.standing import Standing, end_if_over
@@ -46,6 +47,13 @@ async def give_back_all(tx: Tx, batch: Row) -> int:
 async def lanes_of(tx: Tx, batch_id: int) -> Sequence[str]:
     """The lanes that hold items of a batch or are written down for it."""
     return [row["lane"] for row in await tx.rows(sql.LANES_OF_BATCH, {"of_batch": batch_id})]
+
+
+async def silent_lanes(tx: Tx, batch_id: int, now: datetime) -> Sequence[str]:
+    """The lanes of a batch that fell silent, and those that hold items although nobody wrote them down."""
+    beats = await tx.rows(sql.LANE_BEATS, {"batch_id": batch_id})
+    alive = {row["id"] for row in beats if is_alive(row["beat_at"], now, tx.stale_after)}
+    return [lane for lane in await lanes_of(tx, batch_id) if lane not in alive]
 
 
 async def end_after_return(tx: Tx, batch_id: int, now: datetime) -> Standing:

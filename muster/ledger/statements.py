@@ -241,6 +241,15 @@ GIVE_UP: Final = (
     .where(_b.id == bindparam("batch_id"))
     .values(driver=null(), beat_at=null(), fruitless=_b.fruitless - bindparam("pardoned"))
 )
+_unheard = (
+    _i.batch_id == bindparam("of_batch"),
+    _running,
+    _i.lane == bindparam("lane"),
+    _i.id.not_in(bindparam("holds", expanding=True)),
+)
+RESERVED_UNHEARD: Final = select(func.coalesce(func.sum(_i.reserved), 0)).where(*_unheard)
+RETURN_UNHEARD: Final = update(ITEM).where(*_unheard).values(state=ItemState.PENDING, lane=null(), reserved=0)
+SEE_LANE: Final = select(_l.id).where(_l.id == bindparam("lane_id"))
 LANE_BEATS: Final = select(_l.id, _l.beat_at).where(_l.batch_id == bindparam("batch_id"))
 DROP_LANES: Final = delete(LANE).where(_l.id.in_(bindparam("lanes", expanding=True)))
 BEAT_LANE: Final = (

@@ -20,7 +20,11 @@ from muster.states import (
 )
 
 SUSPECT_FROM: Final = 2  # crashes after which an item is worked alone
-_IS_SUSPECT: Final = text(f"crashes >= {SUSPECT_FROM}")
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """An index over the rows of which `where` is true, on either database."""
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
 class Client(Base, table=True):
@@ -128,20 +132,8 @@ class Batch(Base, table=True):
         CheckConstraint(
             "state <> 'done' OR succeeded + skipped + failed + cancelled = total", name="done_is_all_closed"
         ),
-        Index(
-            "uq_batch_working",
-            "client_id",
-            "workload",
-            unique=True,
-            sqlite_where=text(one_of("state", WORKING_BATCHES)),
-            postgresql_where=text(one_of("state", WORKING_BATCHES)),
-        ),
-        Index(
-            "ix_batch_open",
-            "client_id",
-            sqlite_where=text(one_of("state", OPEN_BATCHES)),
-            postgresql_where=text(one_of("state", OPEN_BATCHES)),
-        ),
+        _partial("uq_batch_working", "client_id", "workload", where=one_of("state", WORKING_BATCHES), unique=True),
+        _partial("ix_batch_open", "client_id", where=one_of("state", OPEN_BATCHES)),
         Index(None, "run_id"),
         Index(None, "created_at"),
     )
@@ -187,7 +179,8 @@ class Item(Base, table=True):
         CheckConstraint(f"(lane IS NOT NULL) = (state = '{ItemState.RUNNING}')", name="lane_iff_running"),
         CheckConstraint("tries >= 0 AND starts >= 0 AND reserved >= 0", name="counts_not_negative"),
         Index("ix_item_ready", "batch_id", "upstream", "state", "due_at", "seq"),
-        Index("ix_item_suspect", "batch_id", sqlite_where=_IS_SUSPECT, postgresql_where=_IS_SUSPECT),
+        _partial("ix_item_running", "batch_id", "lane", where=f"state = '{ItemState.RUNNING}'"),
+        _partial("ix_item_suspect", "batch_id", where=f"crashes >= {SUSPECT_FROM}"),
     )
     id: int | None = Field(default=None, primary_key=True, sa_type=Id)
     batch_id: int = Field(foreign_key="batch.id", sa_type=Id)

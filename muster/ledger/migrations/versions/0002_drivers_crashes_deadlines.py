@@ -14,6 +14,7 @@ down_revision = "0001"
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 OPEN = sa.text("state IN ('in_progress', 'paused', 'queued')")
+RUNNING = sa.text("state = 'running'")
 SUSPECT = sa.text("crashes >= 2")
 
 
@@ -24,6 +25,7 @@ def upgrade() -> None:
     op.add_column("batch", sa.Column("deadline_at", sa.DateTime(timezone=True), nullable=True))
     op.create_index("ix_batch_open", "batch", ["client_id"], sqlite_where=OPEN, postgresql_where=OPEN)
     op.add_column("item", sa.Column("crashes", sa.Integer(), nullable=False, server_default="0"))
+    op.create_index("ix_item_running", "item", ["batch_id", "lane"], sqlite_where=RUNNING, postgresql_where=RUNNING)
     op.create_index("ix_item_suspect", "item", ["batch_id"], sqlite_where=SUSPECT, postgresql_where=SUSPECT)
     op.add_column("lane", sa.Column("alone", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_table(
