@@ -32,6 +32,7 @@ class Claimed:
     starts: int
     reserved: int
     due_at: datetime
+    redrives: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,8 +25,8 @@ from muster.errors import ConfigurationError, Unreachable
 from muster.ledger.beats import STALE_AFTER
 
 PATIENCE_S: Final = 150  # a database that restarts is waited for
-IDLE: Final = "idle_in_transaction_session_timeout"
-IDLE_MS: Final = 15_000  # PostgreSQL frees the locks of a process that was frozen in a transaction
+# PostgreSQL frees the locks of a process that was frozen in a transaction, and those that it waits for even sooner.
+POSTGRES: Final = {"idle_in_transaction_session_timeout": "5000", "lock_timeout": "4000"}
 LOCK_WAIT_S: Final = 30  # a SQLite writer waits for another before it tries anew
 
 Row = Mapping[str, Any]
@@ -219,7 +219,7 @@ def _engine(address: str) -> AsyncEngine:
             url,
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
-            connect_args={"timeout": LOCK_WAIT_S} | ({} if is_sqlite else {"server_settings": {IDLE: str(IDLE_MS)}}),
+            connect_args={"timeout": LOCK_WAIT_S} | ({} if is_sqlite else {"server_settings": POSTGRES}),
             pool_pre_ping=not is_sqlite,  # a restarted server leaves dead connections behind
         )
     except (ArgumentError, ImportError, ValueError) as wrong:

@@ -223,6 +223,7 @@ def _reserve(rows: Sequence[Row], terms: Terms, room: int | None) -> "list[Claim
                 row["starts"] + 1,
                 share,
                 row["due_at"],
+                row["redrives"],
             )
         )
     return claimed

@@ -16,6 +16,7 @@ _FRESH: Final = {
     "state": ItemState.PENDING,
     "tries": 0,
     "starts": 0,
+    "redrives": 0,
     "crashes": 0,
     "epoch": 0,
     "reserved": 0,

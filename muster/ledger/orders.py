@@ -95,12 +95,14 @@ class Orders:
         failed = [ITEM.c.batch_id == batch_id, ITEM.c.state == ItemState.FAILED]
         meant = [*failed, *([ITEM.c.error_kind.in_(kinds)] if kinds else [])]
         meant += [ITEM.c.closed_at >= since] if since else []
-        opened = await tx.run(update(ITEM).where(*meant).values(_FRESH, due_at=now))
+        opened = await tx.run(
+            update(ITEM).where(*meant).values({**_FRESH, "redrives": ITEM.c.redrives + 1, "due_at": now})
+        )
         if not opened:
             raise NotFound(await _none_meant(tx, batch, failed))
+        await _queue_again(tx, batch, now)
         await tx.run(sql.COUNT, {"batch_id": batch_id, **sql.NO_COUNTS, "more_failed": -opened})
         await log(tx, batch_id, now, "batch.redriven", f"{opened} failed items opened again.")
-        await _queue_again(tx, batch, now)
         return opened
 
 

@@ -41,7 +41,7 @@ SEE_ANY_BATCH: Final = select(BATCH, REMAINING).where(_b.id == bindparam("batch_
 SEE_BATCH: Final = select(BATCH, REMAINING).where(_b.id == bindparam("batch_id"), _b.epoch == bindparam("epoch"))
 
 _IS_SUSPECT = _i.crashes >= const(SUSPECT_FROM, literal_execute=True)
-_CLAIMABLE = (_i.id, _i.key, _i.upstream, _i.payload, _i.tries, _i.starts, _i.due_at, _i.seq)
+_CLAIMABLE = (_i.id, _i.key, _i.upstream, _i.payload, _i.tries, _i.starts, _i.redrives, _i.due_at, _i.seq)
 
 
 def _due(state: ItemState, *, suspects: bool) -> Subquery:

@@ -191,6 +191,7 @@ class Item(Base, table=True):
     state: ItemState = Field(default=ItemState.PENDING, sa_type=String)
     tries: int = 0
     starts: int = 0
+    redrives: int = 0
     crashes: int = 0  # how often it was in flight when its lane or driver fell silent
     due_at: datetime = Field(sa_type=Utc)
     epoch: int = 0

@@ -72,8 +72,9 @@ class Posts:
             )
             return asdict(run)
 
-        # A run that was paid for is waited for again after a crash; only a used-up try starts another.
-        run = await apify.wait(ActorRun(**await ctx.step(f"run-{item.tries}", start)), deadline_s=WAIT_SECONDS)
+        # A run that was paid for is waited for again after a crash; only a used-up try or a redrive starts another.
+        known = await ctx.step(f"run-{item.redrives}.{item.tries}", start)
+        run = await apify.wait(ActorRun(**known), deadline_s=WAIT_SECONDS)
         found = posts_of(await apify.items(run, limit=10 * item.reserved + 10), url)
         result = {"posts": len(found), "run": run.id, "status": run.status}
         if not found and not run.succeeded:

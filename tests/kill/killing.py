@@ -17,7 +17,7 @@ DRIVERS: Final = 2
 CLIENTS: Final = 3
 PROFILES: Final = 25
 PAUSE_S: Final = (0.05, 1.5)
-LANE_SHARE: Final = 0.4  # of the kills, where a driver has lanes that are processes
+LANE_SHARE: Final = 0.75  # of the kills, where a driver has lanes that are processes
 
 
 @dataclass
@@ -97,4 +97,4 @@ async def _next_claim(field: Field, before: int) -> None:
 
 def _drive(field: Field, rng: random.Random) -> Victim:
     """A driver whose lanes are threads' loops, or processes."""
-    return field.drive(MUSTER_PROCESSES_FROM=rng.choice(["1", "5000"]), MUSTER_LANES=rng.choice(["1", "2"]))
+    return field.drive(MUSTER_PROCESSES_FROM=rng.choice(["1", "1", "5000"]), MUSTER_LANES=rng.choice(["1", "2"]))

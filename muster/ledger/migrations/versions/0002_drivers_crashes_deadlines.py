@@ -24,6 +24,7 @@ def upgrade() -> None:
     op.add_column("batch", sa.Column("fruitless", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("batch", sa.Column("deadline_at", sa.DateTime(timezone=True), nullable=True))
     op.create_index("ix_batch_open", "batch", ["client_id"], sqlite_where=OPEN, postgresql_where=OPEN)
+    op.add_column("item", sa.Column("redrives", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("item", sa.Column("crashes", sa.Integer(), nullable=False, server_default="0"))
     op.create_index("ix_item_running", "item", ["batch_id", "lane"], sqlite_where=RUNNING, postgresql_where=RUNNING)
     op.create_index("ix_item_suspect", "item", ["batch_id"], sqlite_where=SUSPECT, postgresql_where=SUSPECT)
