@@ -9,8 +9,7 @@ from flows.dispatch import start_drivers
 from flows.drive import check, work_queued
 from muster import signals
 from muster.ledger.mending import Verdict
-from muster.reconcile import Finding, wants_driver
-from muster.reconcile import reconcile as judge_and_mend
+from muster.reconcile import Finding, reconcile_surely, wants_driver
 from muster.report import counted
 from muster.settings import Settings
 from muster.wiring import open_book
@@ -23,7 +22,7 @@ async def reconcile() -> list[dict[str, Any]]:
     settings = Settings.read()
     with signals.watched():
         async with open_book(settings) as book:
-            found = await judge_and_mend(book, settings)
+            found = await reconcile_surely(book, settings)
             for run_id in sorted({it.run_id for it in found if it.verdict in {Verdict.CLOSE, Verdict.FAIL}}):
                 await report_run(run_id)
             if wants_driver(found):

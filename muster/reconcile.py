@@ -3,6 +3,7 @@
 A batch whose driver beats is left alone however slow it is, and one that makes progress is never given up.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from muster.planning import open_batches
 from muster.settings import Settings
 from muster.states import OPEN_BATCHES, WORKING_BATCHES, BatchState
 
+MARGIN_S: Final = 0.5
 LOST: Final = timedelta(minutes=1)  # a run that was opened longer ago has lost who opened it
 FRUITLESS_DRIVERS: Final = 10  # drivers in a row that ended before an item was closed
 
@@ -29,6 +31,7 @@ class Finding:
     name: str
     verdict: Verdict
     reason: str
+    look_again_s: float | None = None
 
 
 def judge(seen: Seen, now: datetime) -> Judgement:
@@ -47,10 +50,13 @@ def judge(seen: Seen, now: datetime) -> Judgement:
 
 
 def _at_work(seen: Seen, now: datetime) -> Judgement:
-    heard = f"{seen.driver or 'its driver'} is {silence(seen.beat_at, now)}"
-    if is_alive(seen.beat_at, now, seen.stale_after):
-        return Judgement(Verdict.HEALTHY, f"worked by {seen.driver}")
-    return _fruitless(seen) or Judgement(Verdict.TAKE_OVER, heard)
+    heard = f"{seen.driver or 'its driver'}, {silence(seen.beat_at, now)}"
+    if not is_alive(seen.beat_at, now, seen.stale_after):
+        return _fruitless(seen) or Judgement(Verdict.TAKE_OVER, f"left by {heard}")
+    if seen.beat_at is None or is_alive(seen.beat_at, now, seen.stale_after / 2):
+        return Judgement(Verdict.HEALTHY, f"worked by {heard}")
+    left = seen.stale_after - (now - seen.beat_at)
+    return Judgement(Verdict.HEALTHY, f"worked by {heard}", left.total_seconds())
 
 
 def _in_line(seen: Seen, now: datetime) -> Judgement:
@@ -82,7 +88,10 @@ async def look(book: Book) -> list[Finding]:
     """What reconciling would do, and why, for each open batch and each run that is amiss; nothing is changed."""
     batches, now = await book.mending.look()
     judged = [(seen, judge(seen, now)) for seen in batches]
-    found = [Finding(it.run_id, it.id, f"{it.client_id} {it.workload}", *_words(verdict)) for it, verdict in judged]
+    found = [
+        Finding(it.run_id, it.id, f"{it.client_id} {it.workload}", its.verdict, its.reason, its.look_again_s)
+        for it, its in judged
+    ]
     cut_off = [(it, Verdict.START, "its batches were never all opened") for it in await book.runs.half_planned(LOST)]
     over = [(it, Verdict.CLOSE, "all its batches are closed") for it in await book.runs.over()]
     return found + [Finding(run["id"], None, run["key"], verdict, why) for run, verdict, why in (*cut_off, *over)]
@@ -94,6 +103,16 @@ async def reconcile(book: Book, settings: Settings) -> list[Finding]:
     A queued batch with the verdict `start` is left to whoever can start a driver.
     """
     return [await _mend(book, settings, finding) for finding in await look(book)]
+
+
+async def reconcile_surely(book: Book, settings: Settings) -> list[Finding]:
+    """Reconcile once, for those who do not come back soon: a driver that missed beats is looked at again."""
+    found = await reconcile(book, settings)
+    again = [it.look_again_s for it in found if it.look_again_s is not None]
+    if not again:
+        return found
+    await asyncio.sleep(max(again) + MARGIN_S)
+    return await reconcile(book, settings)
 
 
 async def _mend(book: Book, settings: Settings, found: Finding) -> Finding:
@@ -109,10 +128,6 @@ async def _mend(book: Book, settings: Settings, found: Finding) -> Finding:
 
 async def _close(book: Book, found: Finding) -> None:
     await book.runs.close(found.run_id)
-
-
-def _words(judgement: Judgement) -> tuple[Verdict, str]:
-    return judgement.verdict, judgement.reason
 
 
 def wants_driver(findings: Sequence[Finding]) -> bool:

@@ -14,7 +14,7 @@ from muster import signals
 from muster.errors import BadInput, ConfigurationError, Interrupted
 from muster.ledger import Book
 from muster.ledger.mending import Verdict
-from muster.reconcile import Finding, look, wants_driver
+from muster.reconcile import Finding, look, reconcile_surely, wants_driver
 from muster.reconcile import reconcile as judge_and_mend
 from muster.report import counted
 from muster.running import work_all
@@ -56,7 +56,7 @@ def reconcile(
 async def _once(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
     with signals.watched():
         async with open_book(settings) as book:
-            found = await (look(book) if dry_run else judge_and_mend(book, settings))
+            found = await (look(book) if dry_run else reconcile_surely(book, settings))
             say_json({"dry_run": dry_run, "findings": [_data(it) for it in found]}) if as_json else _say(found)
             if wants_driver(found) and not dry_run:
                 await _work(book, settings)

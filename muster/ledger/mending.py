@@ -56,6 +56,7 @@ class Judgement:
 
     verdict: Verdict
     reason: str
+    look_again_s: float | None = None  # its driver missed beats: so soon it is dead or has beaten
 
 
 Judge = Callable[[Seen, datetime], Judgement]

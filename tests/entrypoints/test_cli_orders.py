@@ -74,10 +74,15 @@ def test_a_dry_run_says_one_line_a_batch_and_changes_nothing(muster: Muster):
     said, again = muster("reconcile", "--dry-run"), muster("reconcile", "--dry-run", "--json")
 
     assert said.code == 0
-    assert said.out.splitlines()[1].split() == f"batch {batch} acme numbers healthy worked by someone".split()
-    assert again.json["findings"] == [
-        {"run": 1, "batch": batch, "name": "acme numbers", "verdict": "healthy", "reason": "worked by someone"}
-    ]
+    assert f"batch {batch}  acme numbers  healthy  worked by someone, silent for " in said.out.splitlines()[1]
+    (finding,) = again.json["findings"]
+    assert finding["reason"].startswith("worked by someone, silent for ")
+    assert {name: finding[name] for name in ("run", "batch", "name", "verdict")} == {
+        "run": 1,
+        "batch": batch,
+        "name": "acme numbers",
+        "verdict": "healthy",
+    }
 
 
 def test_with_nothing_open_reconcile_says_so(muster: Muster):

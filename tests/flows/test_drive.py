@@ -90,7 +90,7 @@ async def test_a_dead_drivers_batch_is_taken_over_and_worked_to_its_end(
     state = await reconcile(return_state=True)
 
     assert state.is_completed()
-    assert "iris profiles: take over, a driver that died is silent for" in message(state)
+    assert "iris profiles: take over, left by a driver that died, silent for" in message(state)
     batch = await ledger.readings.batch(batch_id)
     assert (batch["state"], batch["succeeded"], batch["driver_runs"]) == ("done", 6, 2)
 

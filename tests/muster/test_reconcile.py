@@ -44,11 +44,11 @@ QUEUED = {"state": BatchState.QUEUED, "driver": None, "beat_at": None}
 @pytest.mark.parametrize(
     ("seen", "verdict", "why"),
     [
-        ({}, Verdict.HEALTHY, "worked by host:1"),
-        (SILENT, Verdict.TAKE_OVER, "host:1 is silent for 31 s"),
+        ({}, Verdict.HEALTHY, "worked by host:1, silent for 3 s"),
+        (SILENT, Verdict.TAKE_OVER, "left by host:1, silent for 31 s"),
         ({"beat_at": NOW + timedelta(minutes=5)}, Verdict.TAKE_OVER, "last heard of 300 s in the future"),
         ({"beat_at": NOW + timedelta(seconds=2)}, Verdict.HEALTHY, "worked by host:1"),
-        ({"beat_at": None, "driver": None}, Verdict.TAKE_OVER, "its driver is never heard of"),
+        ({"beat_at": None, "driver": None}, Verdict.TAKE_OVER, "left by its driver, never heard of"),
         ({"remaining": 0}, Verdict.CLOSE, "every item is closed"),
         ({"deadline_at": NOW}, Verdict.FAIL, "deadline: not over by 2026-11-23 06:00 UTC; `muster resume 7` goes on"),
         ({**SILENT, "fruitless": FRUITLESS_DRIVERS}, Verdict.FAIL, "10 drivers in a row ended before an item"),
@@ -96,6 +96,13 @@ def test_a_batch_whose_driver_beats_is_left_alone_however_slow_it_is(
     assert judge(seen, NOW).verdict is Verdict.HEALTHY
 
 
+def test_a_driver_that_missed_beats_is_looked_at_again_when_it_would_be_dead():
+    seen = replace(HEALTHY, beat_at=NOW - timedelta(seconds=14))
+
+    assert judge(HEALTHY, NOW).look_again_s is None
+    assert judge(seen, NOW).look_again_s == 6
+
+
 async def verdicts(book: Book) -> list[Verdict]:
     return [it.verdict for it in await reconcile(book, Settings())]
 
@@ -109,7 +116,7 @@ async def test_a_look_says_what_would_be_done_and_changes_nothing(book: Book, cl
     (finding,) = await look(book)
 
     assert (finding.batch_id, finding.name) == (lease.batch_id, "acme numbers")
-    assert (finding.verdict, finding.reason) == (Verdict.TAKE_OVER, "me is silent for 31 s")
+    assert (finding.verdict, finding.reason) == (Verdict.TAKE_OVER, "left by me, silent for 31 s")
     assert await book.readings.batch(lease.batch_id) == before
     assert wants_driver([finding])
 
@@ -122,7 +129,7 @@ async def test_a_dead_drivers_batch_is_queued_again_with_what_it_had_in_flight(b
     assert await verdicts(book) == [Verdict.TAKE_OVER]
 
     batch = await book.readings.batch(lease.batch_id)
-    assert (batch["state"], batch["reason"]) == ("queued", "me is silent for 31 s; 2 items given back")
+    assert (batch["state"], batch["reason"]) == ("queued", "left by me, silent for 31 s; 2 items given back")
     assert await book.readings.count_by_state(lease.batch_id) == {"pending": 3}
 
 
