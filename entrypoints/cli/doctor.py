@@ -10,7 +10,11 @@ import typer
 from entrypoints.cli.prefect import reach_prefect, without_login
 from entrypoints.cli.speech import run, say, say_json
 from muster.errors import ConfigurationError, MusterError
+from muster.ledger import Book
+from muster.ledger.mending import Verdict
 from muster.limits import mode_for
+from muster.reconcile import look
+from muster.report import counted
 from muster.settings import Settings, variable
 from muster.upstreams.access import address
 from muster.wiring import open_book
@@ -66,8 +70,18 @@ async def _ledger(settings: Settings) -> AsyncIterator[Finding]:
         async with open_book(settings) as book:
             clients = len(await book.clients.all())
             yield Finding("ledger", True, f"{book.database.place}, {clients} clients")
+            yield await _batches(book)
     except MusterError as error:
         yield Finding("ledger", False, str(error))
+
+
+async def _batches(book: Book) -> Finding:
+    """Nothing here keeps a run from working, so it is never amiss."""
+    found, drivers = await look(book), len(await book.drivers.alive())
+    amiss = [it for it in found if it.verdict is not Verdict.HEALTHY]
+    said = f"{counted(drivers, 'driver')} pulling; {counted(len(found), 'open batch', 'open batches')}"
+    more = f", {len(amiss)} of which nobody works: muster reconcile --dry-run" if amiss else ""
+    return Finding("batches", True, said + more)
 
 
 async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:

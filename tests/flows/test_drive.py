@@ -95,6 +95,21 @@ async def test_a_dead_drivers_batch_is_taken_over_and_worked_to_its_end(
     assert (batch["state"], batch["succeeded"], batch["driver_runs"]) == ("done", 6, 2)
 
 
+async def test_lanes_that_are_processes_work_a_batch_to_its_end(
+    ledger: Book, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MUSTER_PROCESSES_FROM", "1")
+    await a_queued_run(ledger, "p", "kerria")
+
+    state = await drive(return_state=True)
+
+    assert state.is_completed()
+    (batch,) = await ledger.readings.batches_of_key("p")
+    assert (batch["state"], batch["succeeded"], batch["driver_runs"]) == ("done", 6, 1)
+    assert not [it for it in await ledger.readings.events(batch["id"]) if it["kind"].startswith("lane.")]
+    assert sim.calls("openai").total() == 6
+
+
 async def test_a_healthy_batch_is_left_alone(ledger: Book, sim: Simulator):
     await a_queued_run(ledger, "h", "juniper")
     (batch,) = await ledger.readings.batches_of_key("h")

@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.flows.simulated import a_client, handles, items_of, states
 
 PREFECT: Final = ("-m", "prefect")
 MUSTER: Final = ("-c", "from entrypoints.cli import main; main()")
+MOST_S: Final = 150  # by the deployment's schedule alone
 QUICK: Final = {
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
     "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -77,7 +79,7 @@ def wait_for_answer(url: str, seconds: float = 120) -> None:
 @pytest.fixture
 def server(simulate: Simulate, tmp_path: Path) -> Iterator[dict[str, str]]:
     """A Prefect server with a state of its own; the environment of whoever works with it."""
-    simulate()
+    simulate(100)
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
     environ = {**os.environ, **QUICK, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": api}
@@ -132,3 +134,34 @@ async def test_deployed_flows_are_scheduled_and_run_by_a_worker(ledger: Book, se
 def run_now(deployment: str, **parameters: str) -> list[str]:
     told = [part for name, value in parameters.items() for part in ("--param", f"{name}={value}")]
     return [*PREFECT, "deployment", "run", deployment, *told, "--watch"]
+
+
+async def test_when_a_driver_is_killed_its_batch_is_worked_to_its_end_with_nobody_looking(
+    ledger: Book, server: dict[str, str], tmp_path: Path
+):
+    await a_client(ledger, "acme", handles(300))
+    environ = {**server, "MUSTER_IN_FLIGHT": "2", "MUSTER_LANES": "2"}
+    assert "automation muster: a driver crashed: created" in await ended(environ, *MUSTER, "deploy")
+    with process(tmp_path / "worker.log", environ, *PREFECT, "worker", "start", "--pool", "muster"):
+        start = [part for part in run_now("nightly/nightly", key="k", workloads='["profiles"]') if part != "--watch"]
+        await ended(environ, *start)
+        batch = await seen(ledger, lambda batch: batch["succeeded"] > 20)
+
+        os.kill(int(batch["driver"].rpartition(":")[2]), signal.SIGKILL)
+
+        taken = await seen(ledger, lambda now: now["driver_runs"] > batch["driver_runs"], MOST_S)
+        assert taken["epoch"] > batch["epoch"]
+        over = await seen(ledger, lambda batch: batch["state"] == "done")
+
+    assert (over["total"], over["succeeded"]) == (300, 300)
+    assert (await ledger.readings.count_by_state(over["id"])) == {"succeeded": 300}
+
+
+async def seen(book: Book, look: Callable[[Mapping[str, Any]], bool], seconds: float = 90) -> Mapping[str, Any]:
+    """The run's only batch, as soon as it is as wanted."""
+    async with asyncio.timeout(seconds):
+        while True:
+            for batch in await book.readings.batches_of_key("k"):
+                if look(batch):
+                    return batch
+            await asyncio.sleep(0.2)

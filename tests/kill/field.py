@@ -182,6 +182,7 @@ async def a_field(database_url: str, folder: Path, *, latency_ms: float = 60, **
             "MUSTER_DATABASE_URL": database_url,
             "MUSTER_STALE_SECONDS": str(STALE_S),
             "MUSTER_IN_FLIGHT": "6",
+            "MUSTER_CLIENTS_AT_ONCE": "2",
             "MUSTER_STOP_GRACE_SECONDS": "1",
             **sim.environ,
             **environ,

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import statistics
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ DRIVERS: Final = 2
 CLIENTS: Final = 3
 PROFILES: Final = 25
 PAUSE_S: Final = (0.05, 1.5)
+PROCESSES: Final = {"MUSTER_PROCESSES_FROM": "1", "MUSTER_LANES": "1"}
+THREADS: Final = {"MUSTER_PROCESSES_FROM": "5000", "MUSTER_LANES": "2"}
 LANE_SHARE: Final = 0.75  # of the kills, where a driver has lanes that are processes
 
 
@@ -60,6 +63,8 @@ async def kill_at_random(field: Field, kills: int, seed: int) -> Figures:
             await field.plant(CLIENTS, PROFILES)
         await asyncio.sleep(rng.uniform(*PAUSE_S))
         await _kill_one(field, rng, figures)
+        if figures.kills % 100 == 0:
+            print(f"{figures.kills} kills", file=sys.stderr, flush=True)  # noqa: T201, it takes a while
     await field.is_over(120)
     await field.check()
     figures.items = sum(it["total"] for it in await field.batches())
@@ -97,4 +102,4 @@ async def _next_claim(field: Field, before: int) -> None:
 
 def _drive(field: Field, rng: random.Random) -> Victim:
     """A driver whose lanes are threads' loops, or processes."""
-    return field.drive(MUSTER_PROCESSES_FROM=rng.choice(["1", "1", "5000"]), MUSTER_LANES=rng.choice(["1", "2"]))
+    return field.drive(**rng.choice([PROCESSES, THREADS]))
