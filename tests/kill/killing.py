@@ -18,8 +18,8 @@ DRIVERS: Final = 2
 CLIENTS: Final = 3
 PROFILES: Final = 25
 PAUSE_S: Final = (0.05, 1.5)
-PROCESSES: Final = {"MUSTER_PROCESSES_FROM": "1", "MUSTER_LANES": "1"}
-THREADS: Final = {"MUSTER_PROCESSES_FROM": "5000", "MUSTER_LANES": "2"}
+PROCESSES: Final = "1", "1"  # open items from which lanes are processes, lanes
+THREADS: Final = "5000", "2"
 LANE_SHARE: Final = 0.75  # of the kills, where a driver has lanes that are processes
 
 
@@ -102,4 +102,5 @@ async def _next_claim(field: Field, before: int) -> None:
 
 def _drive(field: Field, rng: random.Random) -> Victim:
     """A driver whose lanes are threads' loops, or processes."""
-    return field.drive(**rng.choice([PROCESSES, THREADS]))
+    processes_from, lanes = rng.choice([PROCESSES, THREADS])
+    return field.drive(MUSTER_PROCESSES_FROM=processes_from, MUSTER_LANES=lanes)
