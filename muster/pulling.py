@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import uuid4
 
@@ -28,57 +29,71 @@ async def pull(
     `only` is the one run that is served; `until` is a run that is waited for, also where other drivers work it. One
     turn's failure never stops another, and is not tried again here.
     """
-    wrong: Wrong = {}
-    async with _entered(book, settings, only) as driver:
-        active: dict[asyncio.Task[Any], Turn] = {}
-        while not signals.stopping():
-            await _fill(book, driver, work, settings.clients_at_once, active, wrong)
-            if not active and not await _is_awaited(book, until, wrong):
-                break
-            await _await_some(active)
-            await _put_back(book, driver, active, wrong)
-        await asyncio.gather(*active, return_exceptions=True)
-        await _put_back(book, driver, active, wrong)
-    return wrong
+    async with _entered(book, settings, only) as name:
+        driver = _Driver(book, name, only, work, settings.clients_at_once)
+        try:
+            while not signals.stopping():
+                await driver.fill()
+                if not driver.active and not await driver.waits_for(until):
+                    break
+                await driver.wait()
+        finally:  # whatever ends this, no turn is left alone
+            await asyncio.gather(*driver.active, return_exceptions=True)
+        await driver.put_back()
+    return driver.wrong
 
 
-async def _fill(
-    book: Book, driver: str, work: WorkTurn, at_once: int, active: dict["asyncio.Task[Any]", Turn], wrong: Wrong
-) -> None:
-    while len(active) < at_once:
-        serving = [turn.client_id for turn in active.values()]
-        turn = await book.drivers.pick(driver, wrong, serving=serving)
-        if turn is None:
-            return
-        active[asyncio.create_task(_as_task(work, turn))] = turn
+@dataclass
+class _Driver:
+    """The turns that one driver works at the moment, and those that went wrong."""
 
+    book: Book
+    name: str
+    only: int | None
+    work: WorkTurn
+    at_once: int
+    active: dict["asyncio.Task[Any]", Turn] = field(default_factory=dict)
+    wrong: Wrong = field(default_factory=dict)
 
-async def _as_task(work: WorkTurn, turn: Turn) -> Any:
-    return await work(turn)
+    async def fill(self) -> None:
+        """Begin turns while there is room and something to take."""
+        while len(self.active) < self.at_once:
+            serving = [turn.client_id for turn in self.active.values()]
+            try:
+                turn = await self.book.drivers.pick(self.name, self.wrong, serving=serving)
+            except LeaseLost:  # the machine slept; what is being worked is fenced by its own lease
+                await self.book.drivers.enter(self.name, self.only)
+                return
+            if turn is None:
+                return
+            self.active[asyncio.create_task(self._work(turn))] = turn
 
+    async def waits_for(self, run_id: int | None) -> bool:
+        """Whether a run has work that some driver does at the moment, or that this one may come to do."""
+        if run_id is None:
+            return False
+        hopeless = {turn.client_id for turn in self.wrong if turn.run_id == run_id}
+        return any(it not in hopeless for it in await self.book.readings.clients_at_work(run_id))
 
-async def _is_awaited(book: Book, run_id: int | None, wrong: Wrong) -> bool:
-    """Whether a run has work that some driver does at the moment, or that this one may come to do."""
-    if run_id is None:
-        return False
-    hopeless = {turn.client_id for turn in wrong if turn.run_id == run_id}
-    return any(it not in hopeless for it in await book.readings.clients_at_work(run_id))
+    async def wait(self) -> None:
+        """Wait a little, or until a turn has ended."""
+        if self.active:
+            await asyncio.wait(self.active, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            await self.put_back()
+        else:
+            await asyncio.sleep(LOOK_S)
 
+    async def put_back(self) -> None:
+        """Let go of the clients whose turn has ended."""
+        for task in [it for it in self.active if it.done()]:
+            turn = self.active.pop(task)
+            await self.book.drivers.put_back(self.name, turn.client_id)
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if error is not None:
+                self.wrong[turn] = error
 
-async def _await_some(active: dict["asyncio.Task[Any]", Turn]) -> None:
-    if active:
-        await asyncio.wait(active, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
-    else:
-        await asyncio.sleep(LOOK_S)
-
-
-async def _put_back(book: Book, driver: str, active: dict["asyncio.Task[Any]", Turn], wrong: Wrong) -> None:
-    for task in [it for it in active if it.done()]:
-        turn = active.pop(task)
-        await book.drivers.put_back(driver, turn.client_id)
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is not None:
-            wrong[turn] = error
+    async def _work(self, turn: Turn) -> None:
+        await self.work(turn)
 
 
 @asynccontextmanager

@@ -40,7 +40,7 @@ class Drivers:
         dead = [row["id"] for row in await tx.rows(select(DRIVER)) if not is_alive(row["beat_at"], now, tx.stale_after)]
         await tx.run(delete(DRIVER).where(DRIVER.c.id.in_(dead)))
         row = {"id": driver, "host": socket.gethostname(), "pid": os.getpid(), "run_id": run_id, "clients": []}
-        await tx.run(tx.insert(DRIVER), {**row, "beat_at": now})
+        await tx.run(tx.insert(DRIVER).on_conflict_do_nothing(), {**row, "beat_at": now})
 
     @writes
     async def beat(self, tx: Tx, driver: str) -> None:

@@ -17,7 +17,7 @@ from tests.kill.victims import Victim
 DRIVERS: Final = 2
 CLIENTS: Final = 3
 PROFILES: Final = 25
-PAUSE_S: Final = (0.05, 1.5)
+PAUSE_S: Final = (0.05, 1.0)
 PROCESSES: Final = "1", "1"  # open items from which lanes are processes, lanes
 THREADS: Final = "5000", "2"
 LANE_SHARE: Final = 0.75  # of the kills, where a driver has lanes that are processes
