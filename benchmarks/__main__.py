@@ -7,9 +7,14 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import engine, memory, prefect_calls
+from benchmarks import engine, memory, prefect_calls, takeover
 
-ALL = {"engine": engine.measure, "memory": memory.measure, "prefect_calls": prefect_calls.measure}
+ALL = {
+    "engine": engine.measure,
+    "memory": memory.measure,
+    "prefect_calls": prefect_calls.measure,
+    "takeover": takeover.measure,
+}
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """What reconciling sees of each open batch, and how it mends one: judged again under the lock, then moved."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -72,34 +73,51 @@ class Mending:
     async def look(self, tx: Tx) -> tuple[list[Seen], datetime]:
         """Every batch that is open, or has lanes although it is not at work; and the time of the look."""
         now = await tx.now()
-        with_lanes = exists().where(LANE.c.batch_id == BATCH.c.id)
-        watched = select(BATCH.c.id).where(BATCH.c.state.in_(sorted(OPEN_BATCHES)) | with_lanes).order_by(BATCH.c.id)
-        batches = [await tx.row(sql.SEE_ANY_BATCH, {"batch_id": row["id"]}) for row in await tx.rows(watched)]
-        return [await _see(tx, batch, now) for batch in batches if batch is not None], now
+        around = await _around(tx, now)
+        is_open, has_lanes = BATCH.c.state.in_(sorted(OPEN_BATCHES)), exists().where(LANE.c.batch_id == BATCH.c.id)
+        watched = select(BATCH, sql.REMAINING).where(is_open | has_lanes).order_by(BATCH.c.id)
+        return [_see(batch, around, tx.stale_after) for batch in await tx.rows(watched)], now
 
     @writes
     async def mend(self, tx: Tx, batch_id: int, judge: Judge) -> Judgement:
         """Judge the batch again under its lock, and do what the verdict says; a driver may have come to life."""
         batch = await lock_any_batch(tx, batch_id)
         now = await tx.now()
-        judgement = judge(await _see(tx, batch, now), now)
+        judgement = judge(_see(batch, await _around(tx, now), tx.stale_after), now)
         mended = MENDS.get(judgement.verdict)
         if mended is not None:
             await mended(tx, batch, judgement.reason, now)
         return judgement
 
 
-async def _see(tx: Tx, batch: Row, now: datetime) -> Seen:
-    drivers = [it for it in await tx.rows(select(DRIVER)) if is_alive(it["beat_at"], now, tx.stale_after)]
-    of_same = {"client": batch["client_id"], "kind": batch["workload"], "batch_id": batch["id"]}
-    other = await tx.row(sql.SEE_OTHER_WORKING_BATCH, of_same)
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What has to be known of all batches to judge one."""
+
+    drivers: Sequence[int | None]  # the only run that each living driver serves
+    working: Mapping[tuple[str, str], int]  # (client, workload) → the one batch at work
+    silent: Mapping[int, int]  # how many lanes of a batch fell silent
+
+
+async def _around(tx: Tx, now: datetime) -> _Around:
+    drivers = [it["run_id"] for it in await tx.rows(select(DRIVER)) if is_alive(it["beat_at"], now, tx.stale_after)]
+    working = select(BATCH.c.id, BATCH.c.client_id, BATCH.c.workload).where(BATCH.c.state.in_(sorted(WORKING_BATCHES)))
+    beats = {row["id"]: row["beat_at"] for row in await tx.rows(select(LANE.c.id, LANE.c.beat_at))}
+    lanes = await tx.rows(sql.ALL_LANES)
+    silent = Counter(it["batch_id"] for it in lanes if not is_alive(beats.get(it["lane"]), now, tx.stale_after))
+    at_work = {(it["client_id"], it["workload"]): it["id"] for it in await tx.rows(working)}
+    return _Around(drivers, at_work, silent)
+
+
+def _see(batch: Row, around: _Around, stale_after: timedelta) -> Seen:
+    at_work = around.working.get((batch["client_id"], batch["workload"]))
     return Seen(
         **{name: batch[name] for name in _COLUMNS},
         state=BatchState(batch["state"]),
-        silent_lanes=len(await silent_lanes(tx, batch["id"], now)),
-        waits_for=None if other is None else other["id"],
-        has_driver=any(it["run_id"] in {None, batch["run_id"]} for it in drivers),
-        stale_after=tx.stale_after,
+        silent_lanes=around.silent.get(batch["id"], 0),
+        waits_for=None if at_work == batch["id"] else at_work,
+        has_driver=any(run_id in {None, batch["run_id"]} for run_id in around.drivers),
+        stale_after=stale_after,
     )
 
 

@@ -37,7 +37,6 @@ LOCK_BATCH: Final = (
     .with_for_update(key_share=True)
 )
 LOCK_ANY_BATCH: Final = select(BATCH, REMAINING).where(_b.id == bindparam("batch_id")).with_for_update(key_share=True)
-SEE_ANY_BATCH: Final = select(BATCH, REMAINING).where(_b.id == bindparam("batch_id"))
 SEE_BATCH: Final = select(BATCH, REMAINING).where(_b.id == bindparam("batch_id"), _b.epoch == bindparam("epoch"))
 
 _IS_SUSPECT = _i.crashes >= const(SUSPECT_FROM, literal_execute=True)
@@ -178,13 +177,16 @@ MOVE_BATCH: Final = MARK_BATCH.values(
     driver=null(), beat_at=null(), closed_at=bindparam("closed", type_=_b.closed_at.type)
 )
 
-SEE_OTHER_WORKING_BATCH: Final = select(BATCH).where(
-    _b.client_id == bindparam("client"),
-    _b.workload == bindparam("kind"),
-    _b.id != bindparam("batch_id"),
-    _b.state.in_(sorted(WORKING_BATCHES)),
+OTHER_WORKING_BATCH: Final = (
+    select(BATCH)
+    .where(
+        _b.client_id == bindparam("client"),
+        _b.workload == bindparam("kind"),
+        _b.id != bindparam("batch_id"),
+        _b.state.in_(sorted(WORKING_BATCHES)),
+    )
+    .with_for_update(key_share=True)
 )
-OTHER_WORKING_BATCH: Final = SEE_OTHER_WORKING_BATCH.with_for_update(key_share=True)
 FENCE_OFF: Final = update(BATCH).where(_b.id == bindparam("batch_id")).values(epoch=_b.epoch + 1, reserved=0)
 BEAT_BATCH: Final = (
     update(BATCH).where(_b.id == bindparam("batch_id")).values(beat_at=bindparam("now", type_=_b.beat_at.type))
@@ -211,6 +213,10 @@ _held = (_i.batch_id == bindparam("of_batch"), _running, _i.lane.in_(bindparam("
 LANES_OF_BATCH: Final = union(
     select(_i.lane).where(_i.batch_id == bindparam("of_batch"), _running),
     select(_l.id).where(_l.batch_id == bindparam("of_batch")),
+)
+ALL_LANES: Final = union(
+    select(_i.batch_id, _i.lane).where(_running),
+    select(_l.batch_id, _l.id),
 )
 RETURN_ITEMS: Final = (
     update(ITEM)

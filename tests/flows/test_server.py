@@ -139,7 +139,7 @@ def run_now(deployment: str, **parameters: str) -> list[str]:
 async def test_when_a_driver_is_killed_its_batch_is_worked_to_its_end_with_nobody_looking(
     ledger: Book, server: dict[str, str], tmp_path: Path
 ):
-    await a_client(ledger, "acme", handles(300))
+    await a_client(ledger, "acme", handles(300), profiles_limit=300)
     environ = {**server, "MUSTER_IN_FLIGHT": "2", "MUSTER_LANES": "2"}
     assert "automation muster: a driver crashed: created" in await ended(environ, *MUSTER, "deploy")
     with process(tmp_path / "worker.log", environ, *PREFECT, "worker", "start", "--pool", "muster"):

@@ -17,7 +17,7 @@ FLOW = "import asyncio; from flows.nightly import nightly; asyncio.run(nightly(k
 
 async def test_a_prefect_server_that_restarts_stops_no_batch(ledger: Book, simulate: Simulate, tmp_path: Path):
     simulate(200)
-    await a_client(ledger, "acme", handles(200))
+    await a_client(ledger, "acme", handles(200), profiles_limit=200)
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
     environ = {
