@@ -77,6 +77,13 @@ class Field:
     async def open_batches(self) -> int:
         return sum(it["state"] in OPEN_BATCHES for it in await self.batches())
 
+    async def resume_failed(self) -> int:
+        """Do what a person would with batches that driver after driver could not move; how many there were."""
+        failed = [it["id"] for it in await self.batches() if it["state"] == BatchState.FAILED]
+        for batch_id in failed:
+            await self.book.orders.resume(batch_id)
+        return len(failed)
+
     async def is_over(self, seconds: float = 60) -> None:
         """Wait until every batch is closed, and the lanes that dead drivers left behind are cleared away."""
         await self.until(self._is_quiet, seconds)

@@ -32,6 +32,7 @@ class Figures:
     lanes_killed: int = 0
     items: int = 0
     repeated: int = 0
+    resumed: int = 0
     until_next_claim_s: list[float] = field(default_factory=list)
 
     @property
@@ -49,6 +50,7 @@ class Figures:
             "lost": 0,  # `Field.check` has raised otherwise
             "doubled": 0,
             "repeated_calls": self.repeated,
+            "resumed_by_hand": self.resumed,
             "until_next_claim_s": {"median": round(statistics.median(took), 2), "worst": round(took[-1], 2)},
         }
 
@@ -63,6 +65,7 @@ async def kill_at_random(field: Field, kills: int, seed: int) -> Figures:
             await field.plant(CLIENTS, PROFILES)
         await asyncio.sleep(rng.uniform(*PAUSE_S))
         await _kill_one(field, rng, figures)
+        figures.resumed += await field.resume_failed()
         if figures.kills % 100 == 0:
             print(f"{figures.kills} kills", file=sys.stderr, flush=True)  # noqa: T201, it takes a while
     await field.is_over(120)
