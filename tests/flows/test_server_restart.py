@@ -38,6 +38,7 @@ async def test_a_prefect_server_that_restarts_stops_no_batch(ledger: Book, simul
     with process(tmp_path / "two.log", environ, *server):
         wait_for_answer(f"{api}/health")
         over = await seen(ledger, lambda batch: batch["state"] == "done", 150)
-        await asyncio.wait_for(flow.wait(), 90)
+    flow.kill()  # Prefect's own client may go on for minutes to tell what the first server did not hear
+    await flow.wait()
 
     assert (over["succeeded"], over["driver_runs"]) == (200, before["driver_runs"])

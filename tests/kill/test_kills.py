@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.kill.field import a_field
 from tests.kill.killing import kill_at_random
 
-KILLS = 55  # on each database
+KILLS = 50  # on each database
 
 
 async def test_random_kills_lose_nothing_and_double_nothing(database_url: str, tmp_path: Path):
