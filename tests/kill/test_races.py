@@ -14,6 +14,7 @@ from tests.kill.field import Field, a_field, is_lane
 from tests.kill.victims import Victim
 
 ROOT = Path(__file__).parents[2]
+LANES_KILLED = 8
 POISON = Path(__file__).parent / "poison"
 
 
@@ -83,6 +84,27 @@ async def test_lanes_whose_parent_is_killed_record_what_they_can_and_end(databas
 
 async def all_gone(pids: Sequence[int]) -> bool:
     return not any(is_lane(pid) for pid in pids)
+
+
+async def test_lanes_that_are_killed_one_after_the_other_are_replaced_by_their_driver(
+    database_url: str, tmp_path: Path
+):
+    async with a_field(database_url, tmp_path, latency_ms=150) as field:
+        await field.plant(2, 150, ["profiles"])
+        driver = field.drive(MUSTER_PROCESSES_FROM="1", MUSTER_LANES="2")
+        killed = set[int]()
+        while len(killed) < LANES_KILLED and await field.open_batches():
+            for pid in (await field.lane_processes())[:1]:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+            await asyncio.sleep(0.5)
+
+        await field.is_over(90)
+
+        assert len(killed) == LANES_KILLED
+        await field.check()
+        await field.repeated()
+        assert driver.process.is_alive()
 
 
 async def test_drivers_that_want_the_same_batch_never_call_for_an_item_twice(database_url: str, tmp_path: Path):
