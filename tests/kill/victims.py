@@ -60,8 +60,8 @@ def drive_for_ever(environ: dict[str, str], clock: Path | None) -> None:
 async def _drive_for_ever(settings: Settings) -> None:
     async with open_book(settings) as book:
         while not signals.stopping():
-            await reconcile(book, settings)
-            with suppress(Exception):  # what went wrong here is another driver's to mend
+            with suppress(Exception):  # what went wrong here is another driver's to mend, or for the next time
+                await reconcile(book, settings)
                 await work_all(book, settings)
             await asyncio.sleep(LOOK_S)
 
