@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
-from muster.errors import ConfigurationError, LeaseLost
+from muster.errors import ConfigurationError, LeaseLost, Unreachable, Unsettled
 from muster.landing import Claimed, Landing, give_back, land
 from muster.ledger import Book
-from muster.ledger.database import passes
 from muster.ledger.lease import Lease
 from muster.ledger.standing import Ready, Standing
 from muster.limits import Limits, Terms
@@ -127,11 +126,7 @@ class Lane:
             return
         try:
             await self._record(landings)
-        except LeaseLost:
-            raise
-        except Exception as bug:  # a workload's `settle` that cannot write its rows must not stop the batch
-            if passes(bug):
-                raise
+        except Unsettled:  # a workload that cannot write its rows must not stop the batch
             await self._record_one_by_one(landings)
         self._ahead = min(len(landings), 4 * self._job.limits.in_flight)
 
@@ -144,12 +139,9 @@ class Lane:
         for landing in landings:
             try:
                 await self._record([landing])
-            except LeaseLost:
-                raise
-            except Exception as bug:
-                if passes(bug):
-                    raise
-                await self._record([land(landing.item, _bug(bug), tries=self._job.limits.tries, ms=landing.ms)])
+            except Unsettled as bug:
+                outcome = _bug(bug.__cause__ or bug)
+                await self._record([land(landing.item, outcome, tries=self._job.limits.tries, ms=landing.ms)])
 
     async def _claim(self) -> None:
         wants = self._wants()
@@ -219,11 +211,11 @@ class Lane:
             outcome = await self._job.workload.attempt(item, self._context(item))
         except Unanswered as unanswered:
             outcome = unanswered.outcome
-        except ConfigurationError as wrong:  # such as an address that is none: no item can succeed until it is mended
-            outcome = Retry(kind=ErrorKind.DENIED, error=str(wrong))
-        except LeaseLost as lost:
+        except (LeaseLost, Unreachable) as lost:
             self._failure = lost
             return
+        except ConfigurationError as wrong:  # such as an address that is none: no item can succeed until it is mended
+            outcome = Retry(kind=ErrorKind.DENIED, error=str(wrong))
         except asyncio.CancelledError:
             self._landed.append(give_back(item))
             return
@@ -282,7 +274,7 @@ class Lane:
                 await self._book.lanes.leave(self._job.lease, self.name)
 
 
-def _bug(error: Exception) -> Outcome:
+def _bug(error: BaseException) -> Outcome:
     """A workload's own fault: the item fails, the traceback goes to the log, the batch goes on."""
     said = f"{type(error).__name__}: {error}"[:500]
     return Failed(kind=ErrorKind.BUG, error=said, log="".join(traceback.format_exception(error))[-8000:])

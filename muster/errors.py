@@ -10,6 +10,7 @@ MusterError
 │   └── Unreachable          the database or Prefect's API does not answer
 ├── LeaseLost (1)            another driver took the batch; nothing more may be written
 ├── WorkFailed (1)           a run that could not do its work
+│   └── Unsettled            a workload could not write the rows that its outcomes make
 └── Interrupted (130)        asked to stop; everything finished is kept
 """
 
@@ -64,6 +65,10 @@ class LeaseLost(MusterError):
 
 class WorkFailed(MusterError):
     """A run that could not do its work."""
+
+
+class Unsettled(WorkFailed):
+    """A workload could not write the rows that its outcomes make; the cause is its own bug, not the database's."""
 
 
 class Interrupted(MusterError):

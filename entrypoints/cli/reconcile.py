@@ -1,14 +1,14 @@
 """`muster reconcile`: judge every open batch, mend what is amiss, and work what nobody works."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
 from entrypoints.cli.prefect import quiet_prefect, reach_prefect
-from entrypoints.cli.speech import note, say, say_json, say_table
+from entrypoints.cli.speech import complain, note, say, say_json, say_table
 from entrypoints.cli.speech import run as run_async
 from muster import signals
 from muster.errors import BadInput, ConfigurationError, Interrupted
@@ -24,6 +24,8 @@ from muster.wiring import open_book
 HEAD: Final = ("batch", "of", "verdict", "why")
 LEAST_S: Final = 1.0
 MOST_S: Final = 3600.0
+
+T = TypeVar("T")
 
 
 def reconcile(
@@ -64,19 +66,33 @@ async def _once(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
 
 async def _for_ever(settings: Settings, every: float) -> None:
     """Look again and again; what is queued is worked beside it, so that a long batch delays no look."""
-    working: asyncio.Task[None] | None = None
+    working: asyncio.Task[Any] | None = None
     with signals.watched():
         async with open_book(settings) as book:
             while not signals.stopping():
-                found = await judge_and_mend(book, settings)
-                for it in found:
-                    if it.verdict is not Verdict.HEALTHY:
-                        note(f"{_name(it)} {it.name}: {it.verdict}, {it.reason}")
+                found = await _going_on(_look(book, settings)) or ()
                 if wants_driver(found) and (working is None or working.done()):
-                    working = asyncio.create_task(_work(book, settings))
+                    working = asyncio.create_task(_going_on(_work(book, settings)))
                 await _pause(every)
             if working is not None:
                 await working
+
+
+async def _look(book: Book, settings: Settings) -> Sequence[Finding]:
+    found = await judge_and_mend(book, settings)
+    for it in found:
+        if it.verdict is not Verdict.HEALTHY:
+            note(f"{_name(it)} {it.name}: {it.verdict}, {it.reason}")
+    return found
+
+
+async def _going_on(work: Awaitable[T]) -> T | None:
+    """Whatever goes wrong now is said, and ends no watch: the next look may find it mended."""
+    try:
+        return await work
+    except Exception as error:  # noqa: BLE001
+        complain(error)
+        return None
 
 
 async def _pause(seconds: float) -> None:

@@ -23,6 +23,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_e
 
 from muster.errors import ConfigurationError, Unreachable
 from muster.ledger.beats import STALE_AFTER
+from muster.ledger.trouble import ASYNCPG, cause_of, passes
 
 PATIENCE_S: Final = 150  # a database that restarts is waited for
 # PostgreSQL frees the locks of a process that was frozen in a transaction, and those that it waits for even sooner.
@@ -112,8 +113,12 @@ class Database:
             yield Tx(connection, self._clock, self.stale_after)
 
     async def read(self, work: Callable[[Tx], Awaitable[T]]) -> T:
-        """Run `work` on a reading connection; waits for a database that is locked, restarting or gone."""
-        return await _patiently(lambda _: self._read(work))
+        """Run `work` on a reading connection; waits for a database that is locked, restarting or gone.
+
+        Raises:
+            Unreachable: it stayed so for `PATIENCE_S`.
+        """
+        return await self._patiently(lambda _: self._read(work))
 
     async def _read(self, work: Callable[[Tx], Awaitable[T]]) -> T:
         async with self.reading() as tx:
@@ -123,14 +128,34 @@ class Database:
         """Run `work` in one transaction: all of it or nothing; waits for the database as `read` does.
 
         `work` may run more than once, so it must not touch anything but the transaction.
+
+        Raises:
+            Unreachable: as `read` does.
         """
-        return await _patiently(lambda is_retry: self._write(work, is_retry=is_retry))
+        return await self._patiently(lambda is_retry: self._write(work, is_retry=is_retry))
 
     async def _write(self, work: Callable[[Tx], Awaitable[T]], *, is_retry: bool) -> T:
         async with self.engine.connect() as plain:
             connection = await plain.execution_options(writes=True)
             async with connection.begin():
                 return await work(Tx(connection, self._clock, self.stale_after, is_retry=is_retry))
+
+    async def _patiently(self, transaction: Callable[[bool], Coroutine[Any, Any, T]]) -> T:
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception(passes),
+                wait=wait_exponential_jitter(multiplier=0.05, max=5),
+                stop=stop_after_delay(PATIENCE_S),
+                reraise=True,
+            ):
+                with attempt:
+                    return await _to_its_end(transaction(attempt.retry_state.attempt_number > 1))
+        except Exception as trouble:
+            if passes(trouble):
+                said = f"The ledger at {self.place} could not be used for {PATIENCE_S} s: {cause_of(trouble)}."
+                raise Unreachable(said) from trouble
+            raise
+        raise AssertionError("tenacity gives up by raising")
 
     async def probe(self) -> None:
         """Connect once, without patience.
@@ -141,8 +166,8 @@ class Database:
         try:
             async with self.engine.connect() as connection:
                 await connection.execute(select(1))
-        except (DBAPIError, OSError, TypeError, ValueError) as trouble:  # the last two: arguments that no driver knows
-            raise Unreachable(f"The ledger at {self.place} cannot be opened: {_cause(trouble)}.") from None
+        except (DBAPIError, OSError, TypeError, ValueError, *ASYNCPG) as trouble:  # Type, Value: of unknown arguments
+            raise Unreachable(f"The ledger at {self.place} cannot be opened: {cause_of(trouble)}.") from None
 
     @property
     def place(self) -> str:
@@ -182,31 +207,6 @@ def reads(method: Callable[Concatenate[S, Tx, P], Awaitable[T]]) -> Callable[Con
         return await self.database.read(lambda tx: method(self, tx, *args, **kwargs))
 
     return on_connection
-
-
-_PASSING_SQLITE: Final = ("locked", "busy", "disk i/o", "full", "unable to open")
-_PASSING_POSTGRES: Final = (
-    "08",
-    "25P03",
-    "40",
-    "53",
-    "55P03",
-    "57P",
-)  # connection, idle, serialization, resources, lock, shutdown
-
-
-def passes(trouble: BaseException) -> bool:
-    """Whether the database may be well again by itself."""
-    if isinstance(trouble, OSError):
-        return True
-    if not isinstance(trouble, DBAPIError):
-        return False
-    if trouble.connection_invalidated:
-        return True
-    code = str(getattr(trouble.orig, "sqlstate", "") or "")
-    return code.startswith(_PASSING_POSTGRES) or any(
-        word in str(trouble.orig).lower() for word in _PASSING_SQLITE if not code
-    )
 
 
 def _engine(address: str) -> AsyncEngine:
@@ -252,18 +252,6 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
 
 
-async def _patiently(transaction: Callable[[bool], Coroutine[Any, Any, T]]) -> T:
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception(passes),
-        wait=wait_exponential_jitter(multiplier=0.05, max=5),
-        stop=stop_after_delay(PATIENCE_S),
-        reraise=True,
-    ):
-        with attempt:
-            return await _to_its_end(transaction(attempt.retry_state.attempt_number > 1))
-    raise AssertionError("tenacity gives up by raising")
-
-
 async def _to_its_end(transaction: Coroutine[Any, Any, T]) -> T:
     """Run a transaction; whoever is cancelled meanwhile waits for its end first.
 
@@ -280,8 +268,3 @@ async def _to_its_end(transaction: Coroutine[Any, Any, T]) -> T:
         if not task.cancelled():
             task.exception()  # seen, so that nobody complains about it
         raise
-
-
-def _cause(trouble: BaseException) -> str:
-    orig = getattr(trouble, "orig", None) or trouble
-    return " ".join(str(orig.__cause__ or orig).split()).rstrip(".") or type(orig).__name__

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Executable, select
 
-from muster.errors import LeaseLost
+from muster.errors import LeaseLost, Unsettled
 from muster.landing import Claimed, Landing
 from muster.ledger import statements as sql
 from muster.ledger.database import Database, Row, Tx, reads, writes
@@ -19,6 +19,7 @@ from muster.ledger.lease import Lease
 from muster.ledger.returns import end_after_return, give_back, give_back_crashed
 from muster.ledger.standing import Ready, Standing, end_if_over, lock_batch, standing_of
 from muster.ledger.tables import ATTEMPT, LANE, STEP
+from muster.ledger.trouble import passes
 from muster.limits import Terms
 from muster.states import CLOSED_ITEMS, BatchState
 
@@ -92,6 +93,7 @@ class Lanes:
 
         Raises:
             LeaseLost: another driver has the batch.
+            Unsettled: `write_rows` failed; nothing was recorded.
         """
         batch = await lock_batch(tx, lease)
         now = await tx.now()
@@ -109,7 +111,7 @@ class Lanes:
             return standing_of(batch)
         await tx.run(sql.LAND_ITEM, [_land(it, now) for it in moved])
         await _log_trouble(tx, lease.batch_id, moved, now)
-        gained = await write_rows(tx, [it for it in moved if it.closes])
+        gained = await _written(tx, write_rows, [it for it in moved if it.closes])
         stopped = {it.item.upstream: it.error or "" for it in moved if it.stops_upstream}
         (counts,) = await tx.rows(sql.COUNT, _counts(lease.batch_id, moved, sum(gained.values())))
         return await end_if_over(tx, batch, counts, stopped, now)
@@ -173,6 +175,15 @@ class Lanes:
         await log(tx, lease.batch_id, now, "lane.fallen", said, level=Level.WARNING, data={"lane": lane})
         await end_after_return(tx, lease.batch_id, now)
         return returned
+
+
+async def _written(tx: Tx, write_rows: Settle, closed: Sequence[Landing]) -> Mapping[int, int]:
+    try:
+        return await write_rows(tx, closed)
+    except Exception as trouble:
+        if passes(trouble):
+            raise
+        raise Unsettled(f"{type(trouble).__name__}: {trouble}") from trouble
 
 
 def _dropped(lane: str, lease: Lease) -> str:

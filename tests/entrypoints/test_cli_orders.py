@@ -2,6 +2,8 @@
 
 import pytest
 
+from muster import signals
+from muster.errors import Unreachable
 from muster.landing import land
 from muster.ledger import Book
 from muster.limits import Terms
@@ -87,3 +89,23 @@ def test_a_dry_run_says_one_line_a_batch_and_changes_nothing(muster: Muster):
 
 def test_with_nothing_open_reconcile_says_so(muster: Muster):
     assert muster("reconcile").out == "No batch is open.\n"
+
+
+def test_a_watch_says_what_went_wrong_and_looks_again(muster: Muster, monkeypatch: pytest.MonkeyPatch):
+    looks = 0
+
+    async def fail_once(*_: object) -> list[object]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise Unreachable("The ledger could not be used for 150 s.")
+        signals.stop()
+        return []
+
+    monkeypatch.setattr("entrypoints.cli.reconcile.judge_and_mend", fail_once)
+
+    ended = muster("reconcile", "--every", "1")
+
+    assert looks == 2
+    assert "The ledger could not be used for 150 s." in ended.err
+    assert ended.code == 130

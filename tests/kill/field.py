@@ -139,6 +139,8 @@ class Field:
         await self.book.database.read(_check_rows)
         for batch in await self.batches():
             assert batch["state"] == BatchState.DONE, dict(batch)
+            failed = [it async for it in self.book.readings.items(batch["id"]) if it["state"] == ItemState.FAILED]
+            assert not failed, failed
             assert batch["total"] == batch["succeeded"] + batch["skipped"], dict(batch)  # skipped: had no posts
 
 

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import asyncpg
 import pytest
 
 from muster.engine import Job, Lane
-from muster.errors import ConfigurationError, LeaseLost
+from muster.errors import ConfigurationError, LeaseLost, Unreachable
 from muster.landing import Claimed, Landing
 from muster.ledger import Book
 from muster.ledger.database import Tx
@@ -228,3 +229,34 @@ async def test_a_paid_step_is_paid_once_over_two_attempts(small_book: Book):
 
     assert sorted(paid) == ["0", "1", "2"]
     assert {item["state"] async for item in small_book.readings.items(batch["id"])} == {ItemState.SUCCEEDED}
+
+
+async def test_a_ledger_that_is_gone_ends_the_lane_and_fails_no_item(small_book: Book):
+    async def gone() -> Any:
+        raise Unreachable("The ledger could not be used for 150 s.")
+
+    async def call_with_a_step(item: Claimed, ctx: Context) -> Outcome:
+        return Succeeded(result=await ctx.step("paid", gone))
+
+    lease = await small_book.batches.take(await a_batch(small_book, 3), "me")
+
+    with pytest.raises(Unreachable):
+        await lane_of(small_book, lease, Numbers(call_with_a_step)).work()
+
+    batch = await small_book.readings.batch(lease.batch_id)
+    assert (batch["state"], batch["remaining"], batch["failed"]) == (BatchState.IN_PROGRESS, 3, 0)
+
+
+async def test_a_server_that_restarts_while_rows_are_written_is_no_bug_of_the_workload(small_book: Book):
+    class Restarting(Numbers):
+        restarts = 2
+
+        async def settle(self, tx: Tx, closed: Sequence[Landing]) -> Mapping[int, int]:
+            if self.restarts:
+                self.restarts -= 1
+                raise asyncpg.CannotConnectNowError("the database system is starting up")
+            return {}
+
+    batch = await worked(small_book, 20, Restarting(fine))
+
+    assert (batch["state"], batch["succeeded"]) == (BatchState.DONE, 20)

