@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 
 import orjson
-from sqlalchemy import ColumnElement, Executable, Table, event, func, select
+from sqlalchemy import ColumnElement, Executable, Table, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -23,11 +23,21 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_e
 
 from muster.errors import ConfigurationError, Unreachable
 from muster.ledger.beats import STALE_AFTER
-from muster.ledger.trouble import ASYNCPG, cause_of, passes
+from muster.ledger.trouble import ASYNCPG, cause_of, passes, waited_for_lock
 
 PATIENCE_S: Final = 150  # a database that restarts is waited for
-# PostgreSQL frees the locks of a process that was frozen in a transaction, and those that it waits for even sooner.
-POSTGRES: Final = {"idle_in_transaction_session_timeout": "5000", "lock_timeout": "4000"}
+# PostgreSQL frees the locks of a process that was frozen in a transaction, and those that it waits for even sooner;
+POSTGRES: Final = {
+    "application_name": "muster",
+    "idle_in_transaction_session_timeout": "5000",
+    "lock_timeout": "4000",
+}
+# but one that was frozen while it sent a statement is neither idle nor waiting to PostgreSQL: others have to end it.
+END_FROZEN: Final = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND usename = current_user AND application_name = 'muster'"
+    " AND state = 'active' AND wait_event = 'ClientRead' AND clock_timestamp() - state_change > interval '5 seconds'"
+)
 LOCK_WAIT_S: Final = 30  # a SQLite writer waits for another before it tries anew
 
 Row = Mapping[str, Any]
@@ -135,10 +145,15 @@ class Database:
         return await self._patiently(lambda is_retry: self._write(work, is_retry=is_retry))
 
     async def _write(self, work: Callable[[Tx], Awaitable[T]], *, is_retry: bool) -> T:
-        async with self.engine.connect() as plain:
-            connection = await plain.execution_options(writes=True)
-            async with connection.begin():
-                return await work(Tx(connection, self._clock, self.stale_after, is_retry=is_retry))
+        try:
+            async with self.engine.connect() as plain:
+                connection = await plain.execution_options(writes=True)
+                async with connection.begin():
+                    return await work(Tx(connection, self._clock, self.stale_after, is_retry=is_retry))
+        except DBAPIError as trouble:
+            if waited_for_lock(trouble):
+                await self._read(lambda tx: tx.rows(END_FROZEN))
+            raise
 
     async def _patiently(self, transaction: Callable[[bool], Coroutine[Any, Any, T]]) -> T:
         try:

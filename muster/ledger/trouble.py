@@ -9,6 +9,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 ASYNCPG: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 _PASSING_SQLITE: Final = ("locked", "busy", "disk i/o", "full", "unable to open")
 # Connections, an idle one, serialization, resources, a lock, a shutdown.
 _PASSING_POSTGRES: Final = ("08", "25P03", "40", "53", "55P03", "57P")
@@ -26,6 +27,11 @@ def passes(trouble: BaseException) -> bool:
     if isinstance(cause, ASYNCPG):
         return not isinstance(cause, ValueError)  # a connection that broke; the others are settings that are none
     return isinstance(trouble, OperationalError) and any(word in str(cause).lower() for word in _PASSING_SQLITE)
+
+
+def waited_for_lock(trouble: DBAPIError) -> bool:
+    """Whether PostgreSQL gave up waiting for a lock that somebody else held for too long."""
+    return getattr(trouble.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE
 
 
 def cause_of(trouble: BaseException) -> str:

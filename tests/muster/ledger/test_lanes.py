@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import select
 
-from muster.errors import LeaseLost
+from muster.errors import LeaseLost, Unsettled
 from muster.landing import Claimed, give_back, land
 from muster.ledger import Book
 from muster.ledger.tables import ATTEMPT, EVENT, ITEM
@@ -247,7 +247,7 @@ async def test_a_settle_that_fails_moves_nothing(book: Book):
     async def broken(tx: object, closed: object) -> dict[int, int]:
         raise KeyError("a workload's bug")
 
-    with pytest.raises(KeyError):
+    with pytest.raises(Unsettled, match='KeyError: "a workload\'s bug"'):
         await book.lanes.settle(lease, "one", landed(items, Succeeded()), broken)
 
     assert await book.readings.count_by_state(lease.batch_id) == {"running": 2}
