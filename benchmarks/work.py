@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import orjson
 
-from muster.engine import Job, Lane
+from muster.attempts import Job
+from muster.engine import Lane
 from muster.landing import Claimed, Landing, NewItem
 from muster.ledger import Book
 from muster.ledger.database import Tx
@@ -29,6 +30,7 @@ class Calls:
 
     name: ClassVar[str] = "calls"
     needs: ClassVar[tuple[str, ...]] = ()
+    longest_s: ClassVar[float] = 60.0
     address: ClassVar[str] = ""
 
     def __init__(self, settings: Settings) -> None:

@@ -8,7 +8,7 @@ from prefect.states import Completed
 from flows.dispatch import start_drivers
 from flows.drive import check, work_queued
 from muster import signals
-from muster.ledger.mending import Verdict
+from muster.ledger.mending import CALM, Verdict
 from muster.reconcile import Finding, reconcile_surely, wants_driver
 from muster.report import counted
 from muster.settings import Settings
@@ -30,7 +30,7 @@ async def reconcile() -> list[dict[str, Any]]:
                     await start_drivers(settings)
                 else:
                     check(await work_queued(book, settings, []))
-    amiss = [it for it in found if it.verdict is not Verdict.HEALTHY]
+    amiss = [it for it in found if it.verdict not in CALM]
     said = (
         "; ".join(_line(it) for it in amiss[:5]) or f"{counted(len(found), 'open batch', 'open batches')}, all healthy"
     )

@@ -6,43 +6,28 @@ waits for another attempt's commit and a commit carries everything that ended in
 
 import asyncio
 import os
-import time
-import traceback
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
-from muster.errors import ConfigurationError, LeaseLost, Unreachable, Unsettled
+from muster.allotment import boot_time
+from muster.attempts import Attempts, Job, bug_outcome
+from muster.errors import LeaseLost, Unsettled
 from muster.landing import Claimed, Landing, give_back, land
 from muster.ledger import Book
 from muster.ledger.lease import Lease
 from muster.ledger.standing import Ready, Standing
-from muster.limits import Limits, Terms
-from muster.outcomes import ErrorKind, Failed, Outcome, Retry
 from muster.settings import Settings
-from muster.upstreams.answers import Unanswered
+from muster.shares import BEAT_S
 from muster.upstreams.caller import Caller
-from muster.workload import Context, Workload
 
 GATHER_S: Final = 0.05  # outcomes wait so long for company
 GATHER_MOST: Final = 500  # or until they are so many
 IDLE_S: Final = 0.25  # an idle lane looks up so often
-BEAT_S: Final = 1.5
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """All that a lane needs of its batch."""
-
-    lease: Lease
-    workload: Workload
-    limits: Limits
-    terms: Terms
-    upstreams: tuple[str, ...]
-    alone: bool = False  # in a process of its own, with one suspect item at a time
+CLAIM_FOR_S: Final = 0.5  # items are claimed for send slots that are so near
+HAND_BACK_S: Final = 2.0  # an item that could not begin for longer goes back to the queue
 
 
 def lane_name(lease: Lease) -> str:
@@ -66,11 +51,11 @@ class Lane:
         self.tally: Counter[str] = Counter()
         self._book, self._caller, self._settings, self._job, self._stopping = book, caller, settings, job, stopping
         self._claimed: deque[Claimed] = deque()
-        self._active: dict[asyncio.Task[None], int] = {}  # → the item's id
         self._landed: list[Landing] = []
-        self._held_until: dict[str, float] = {}  # upstream → loop time before which nothing is called
+        self._attempts = Attempts(book, caller, settings, job, self.name, self._landed.append, self._ended)
         self._look = asyncio.Event()
-        self._look_at = 0.0
+        self._speak = asyncio.Event()  # there is something that the ledger should hear before the next beat
+        self._look_at = self._timer_at = 0.0
         self._ahead = 0  # items claimed beyond the free slots
         self._idle_s = IDLE_S
         self._failure: BaseException | None = None
@@ -88,6 +73,7 @@ class Lane:
         await self._book.lanes.enter(self._job.lease, self.name, alone=self._job.alone)
         beats = asyncio.create_task(self._beat())
         try:
+            await self._say()
             while self._is_wanted():
                 await self._turn()
             await self._finish_calls()
@@ -96,12 +82,16 @@ class Lane:
         finally:
             beats.cancel()
             await self._leave()
-        if self._failure is not None:
-            raise self._failure
+        failure = self._failure or self._attempts.failure
+        if failure is not None:
+            raise failure
         return self.tally
 
     def _is_wanted(self) -> bool:
-        return self._has_work() and self._failure is None and not self._stopping()
+        return self._has_work() and not self._has_failed() and not self._stopping()
+
+    def _has_failed(self) -> bool:
+        return self._failure is not None or self._attempts.failure is not None
 
     def _has_work(self) -> bool:
         """Whether this lane may still get items: suspects only if it works alone, and then nothing else."""
@@ -109,7 +99,7 @@ class Lane:
             return True
         ready = self._ready
         is_mine = ready is None or (ready.suspects > 0 if self._job.alone else ready.others)
-        return self._standing.is_workable and (is_mine or bool(self._active or self._claimed or self._landed))
+        return self._standing.is_workable and (is_mine or bool(self._attempts or self._claimed or self._landed))
 
     async def _turn(self) -> None:
         """One turn of the clerk: settle what landed, claim what is wanted, start it, and wait for more."""
@@ -120,7 +110,8 @@ class Lane:
         await self._wait()
 
     async def _settle(self) -> None:
-        landings, self._landed = self._landed, []
+        landings = self._landed[:]
+        self._landed.clear()
         self._look_at = 0.0
         if not landings:
             return
@@ -140,7 +131,7 @@ class Lane:
             try:
                 await self._record([landing])
             except Unsettled as bug:
-                outcome = _bug(bug.__cause__ or bug)
+                outcome = bug_outcome(bug.__cause__ or bug)
                 await self._record([land(landing.item, outcome, tries=self._job.limits.tries, ms=landing.ms)])
 
     async def _claim(self) -> None:
@@ -156,125 +147,105 @@ class Lane:
         self._idle_s = IDLE_S if items or due is None else min(IDLE_S, due)
 
     def _wants(self) -> Mapping[str, int]:
-        """How many items of each upstream to claim: what the free slots take, and as many ahead as one turn closes."""
+        """How many items of each upstream to claim: what its allotment lets begin, and as many as one turn closes."""
         limits, terms = self._job.limits, self._job.terms
-        have = len(self._active) + len(self._claimed)
-        n = limits.in_flight + (self._ahead if terms.target is None and not self._job.alone else 0) - have
-        now = asyncio.get_running_loop().time()
-        stopped = self._standing.stopped if self._standing else {}
-        open_to = [it for it in self._job.upstreams if it not in stopped and self._held_until.get(it, 0) <= now]
+        have = len(self._attempts) + len(self._claimed)
+        ahead = self._ahead if terms.target is None and not self._job.alone else 0
+        n = limits.in_flight + ahead - have
         if n < max(1, limits.in_flight // 4) and have:
             return {}  # a few free slots do not earn a transaction
-        return dict.fromkeys(open_to, max(1, n // max(1, len(open_to))))
+        now, in_hand = boot_time(), Counter(it.upstream for it in self._claimed)
+        stopped = self._standing.stopped if self._standing else {}
+        could = {
+            name: it.claimable(now, CLAIM_FOR_S, ahead) - in_hand[name]
+            for name, it in self._attempts.allotments.items()
+            if name not in stopped
+        }
+        open_to = {name: most for name, most in could.items() if most > 0}
+        return {name: min(most, max(1, n // len(open_to))) for name, most in open_to.items()}
 
     def _held_ids(self) -> list[int]:
-        return [*(it.id for it in self._claimed), *self._active.values(), *(it.item.id for it in self._landed)]
+        return [*(it.id for it in self._claimed), *self._attempts.ids, *(it.item.id for it in self._landed)]
 
     def _fill(self) -> None:
-        """Start claimed items while there are free slots; those of a held or stopped upstream are given back."""
-        now = asyncio.get_running_loop().time()
-        stopped = self._standing.stopped if self._standing else {}
-        while self._claimed and len(self._active) < self._job.limits.in_flight:
+        """Start claimed items as their allotments allow; those that would have to wait for long are given back."""
+        now, stopped = boot_time(), self._standing.stopped if self._standing else {}
+        waiting: list[Claimed] = []
+        while self._claimed and len(self._attempts) < self._job.limits.in_flight:
             item = self._claimed.popleft()
+            wait = self._attempts.allotments[item.upstream].wait(now)
             if item.upstream in stopped:
                 self._landed.append(give_back(item))
-            elif (wait := self._held_until.get(item.upstream, 0) - now) > 0:
-                self._landed.append(give_back(item, wait))
+            elif not wait:
+                self._attempts.start(item)
+            elif wait > HAND_BACK_S:
+                self._landed.append(give_back(item))
             else:
-                task = asyncio.create_task(self._attempt(item))
-                self._active[task] = item.id
-                task.add_done_callback(self._ended)
+                waiting.append(item)
+                self._look_in(wait)
+        self._claimed.extendleft(reversed(waiting))
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._active.pop(task, None)
-        if not self._stopping() and self._failure is None:
-            self._fill()
+    def _look_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        if not self._active or len(self._landed) >= GATHER_MOST:
+        if not loop.time() < self._timer_at <= loop.time() + seconds:
+            self._timer_at = loop.time() + seconds
+            loop.call_at(self._timer_at, self._look.set)
+
+    def _ended(self) -> None:
+        if not self._stopping() and not self._has_failed():
+            self._fill()
+        if any(it.has_news for it in self._attempts.allotments.values()):
+            self._speak.set()
+        if not self._attempts or len(self._landed) >= GATHER_MOST:
             self._look.set()
         elif not self._look_at:
+            loop = asyncio.get_running_loop()
             self._look_at = loop.time() + GATHER_S
             loop.call_at(self._look_at, self._look.set)
 
     async def _wait(self) -> None:
-        if self._landed and not self._active:
+        if self._landed and not self._attempts:
             return
         self._look.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._idle_s):
                 await self._look.wait()
 
-    async def _attempt(self, item: Claimed) -> None:
-        """Run one attempt; whatever happens in it becomes an outcome."""
-        started = time.perf_counter()
-        try:
-            outcome = await self._job.workload.attempt(item, self._context(item))
-        except Unanswered as unanswered:
-            outcome = unanswered.outcome
-        except (LeaseLost, Unreachable) as lost:
-            self._failure = lost
-            return
-        except ConfigurationError as wrong:  # such as an address that is none: no item can succeed until it is mended
-            outcome = Retry(kind=ErrorKind.DENIED, error=str(wrong))
-        except asyncio.CancelledError:
-            self._landed.append(give_back(item))
-            return
-        except Exception as bug:  # noqa: BLE001, a workload's own bug is an outcome
-            outcome = _bug(bug)
-        ms = int(1000 * (time.perf_counter() - started))
-        landing = land(item, outcome, tries=self._job.limits.tries, ms=ms)
-        if landing.kind is ErrorKind.THROTTLED and landing.wait is not None:
-            self._hold(item.upstream, landing.wait)
-        self._landed.append(landing)
-
-    def _hold(self, upstream: str, seconds: float) -> None:
-        """Slow the whole upstream, not the one item."""
-        until = asyncio.get_running_loop().time() + seconds
-        self._held_until[upstream] = max(until, self._held_until.get(upstream, 0))
-
-    def _context(self, item: Claimed) -> Context:
-        async def step(name: str, call: Callable[[], Awaitable[Any]]) -> Any:
-            if item.starts > 1:
-                known = await self._book.lanes.recall(item)
-                if name in known:
-                    return known[name]
-            result = await call()
-            await self._book.lanes.remember(self._job.lease, self.name, item, name, result)
-            return result
-
-        return Context(self._job.limits, self._settings, self._book, self._caller, step)
-
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(min(BEAT_S, self._book.stale_after_s / 8))
+            self._speak.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(BEAT_S, self._book.stale_after_s / 8)):
+                    await self._speak.wait()
             try:
-                self._standing = await self._book.lanes.beat(self._job.lease, self.name)
+                await self._say()
             except Exception as lost:  # noqa: BLE001, a lane that cannot beat must not go on
                 self._failure = lost
-                for task in self._active:
-                    task.cancel()
+                self._attempts.cancel()
                 self._look.set()
                 return
+
+    async def _say(self) -> None:
+        """Beat: tell the ledger how the lane stands with its upstreams, and take what it may use of them now."""
+        asked_at, in_hand = boot_time(), Counter(it.upstream for it in self._claimed)
+        mine = self._attempts.allotments
+        reports = {name: it.report(asked_at, in_hand[name], self._caller.room(name)) for name, it in mine.items()}
+        self._standing, grants = await self._book.lanes.beat(self._job.lease, self.name, reports)
+        for name, grant in grants.items():
+            mine[name].take(grant, asked_at, boot_time())
+        self._look.set()
 
     async def _finish_calls(self) -> None:
         """Let calls in flight finish: all of them, or on a stop those that end within the grace."""
         self._claimed.clear()  # `leave` gives them back
-        if self._active and self._failure is None:
-            await asyncio.wait(self._active, timeout=self._settings.stop_grace_seconds if self._stopping() else None)
+        if not self._has_failed():
+            await self._attempts.finish(self._settings.stop_grace_seconds if self._stopping() else None)
 
     async def _leave(self) -> None:
         """Leave nothing running here and, if it may still be written, nothing unsettled or held in the ledger."""
-        active = list(self._active)
-        for task in active:
-            task.cancel()
-        await asyncio.gather(*active, return_exceptions=True)
-        if not isinstance(self._failure, LeaseLost):
+        abandoned = self._attempts.cancel()
+        await self._attempts.gone()
+        if not isinstance(self._failure or self._attempts.failure, LeaseLost):
             with suppress(LeaseLost):
                 await self._settle()
-                await self._book.lanes.leave(self._job.lease, self.name)
-
-
-def _bug(error: BaseException) -> Outcome:
-    """A workload's own fault: the item fails, the traceback goes to the log, the batch goes on."""
-    said = f"{type(error).__name__}: {error}"[:500]
-    return Failed(kind=ErrorKind.BUG, error=said, log="".join(traceback.format_exception(error))[-8000:])
+                await self._book.lanes.leave(self._job.lease, self.name, abandoned)

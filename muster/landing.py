@@ -70,8 +70,19 @@ class Landing:
         return self.attempted and self.kind is not None and self.state is not ItemState.SUCCEEDED
 
 
-def land(item: Claimed, outcome: Outcome, *, tries: int, ms: int = 0, rng: random.Random | None = None) -> Landing:
-    """Decide where the item goes after an attempt that took `ms`; `tries` is how many it has in all."""
+def land(
+    item: Claimed,
+    outcome: Outcome,
+    *,
+    tries: int,
+    ms: int = 0,
+    blameless: bool = False,
+    rng: random.Random | None = None,
+) -> Landing:
+    """Decide where the item goes after an attempt that took `ms`; `tries` is how many it has in all.
+
+    Nothing that may pass uses up a try of an item that is `blameless`: its upstream fails everybody.
+    """
     used = item.tries + 1
     match outcome:
         case Succeeded():
@@ -90,7 +101,7 @@ def land(item: Claimed, outcome: Outcome, *, tries: int, ms: int = 0, rng: rando
                 status_code=outcome.status_code, cost_micros=outcome.cost_micros, log=outcome.log,
             )  # fmt: skip
         case Retry():
-            return _come_back(item, outcome, tries=tries, ms=ms, rng=rng)
+            return _come_back(item, outcome, tries=tries, ms=ms, blameless=blameless, rng=rng)
 
 
 def give_back(item: Claimed, wait: float | None = None) -> Landing:
@@ -99,11 +110,14 @@ def give_back(item: Claimed, wait: float | None = None) -> Landing:
     return Landing(item=item, state=state, tries=item.tries, wait=wait, attempted=False)
 
 
-def _come_back(item: Claimed, outcome: Retry, *, tries: int, ms: int, rng: random.Random | None) -> Landing:
-    used = item.tries + (outcome.kind not in FREE_OF_TRY)
+def _come_back(
+    item: Claimed, outcome: Retry, *, tries: int, ms: int, blameless: bool, rng: random.Random | None
+) -> Landing:
+    is_free = blameless or outcome.kind in FREE_OF_TRY
+    used = item.tries + (not is_free)
     if outcome.kind in STOPS_UPSTREAM:
         state, wait = ItemState.PENDING, None
-    elif used >= tries and outcome.kind not in FREE_OF_TRY:
+    elif used >= tries and not is_free:
         state, wait = ItemState.FAILED, None
     else:
         state, wait = ItemState.WAITING, delay(max(used, item.starts), outcome.wait, rng=rng)

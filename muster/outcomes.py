@@ -37,6 +37,7 @@ class Succeeded:
     result: Mapping[str, Any] = field(default_factory=dict)
     rows: Sequence[Any] = ()
     cost_micros: int = 0
+    tokens: int = 0  # of a language model, in and out
     mark: ErrorKind | None = None  # `refused` or `cut_off`: a result, but not a plain one
 
 
@@ -48,6 +49,7 @@ class Skipped:
     kind: ErrorKind | None = None
     rows: Sequence[Any] = ()
     cost_micros: int = 0
+    tokens: int = 0
     status_code: int | None = None
 
 
@@ -60,6 +62,7 @@ class Retry:
     wait: float | None = None
     status_code: int | None = None
     cost_micros: int = 0
+    tokens: int = 0
     resource: str | None = None
 
 
@@ -71,6 +74,7 @@ class Failed:
     error: str
     status_code: int | None = None
     cost_micros: int = 0
+    tokens: int = 0
     log: str | None = None  # a bug's traceback, for the event log only
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from muster.ledger import Book
 from muster.ledger.beats import is_alive, silence
-from muster.ledger.mending import Judgement, Seen, Verdict
+from muster.ledger.mending import CALM, Judgement, Seen, Verdict
 from muster.ledger.standing import deadline_passed
 from muster.planning import open_batches
 from muster.settings import Settings
@@ -66,7 +66,7 @@ def _in_line(seen: Seen, now: datetime) -> Judgement:
         return given_up
     if seen.has_driver:
         return Judgement(Verdict.HEALTHY, "in line, a driver is there")
-    if now - seen.created_at < seen.stale_after:
+    if not seen.driver_runs and now - seen.created_at < seen.stale_after:
         return Judgement(Verdict.HEALTHY, "opened a moment ago")
     return Judgement(Verdict.START, "no driver is there to take it")
 
@@ -74,7 +74,8 @@ def _in_line(seen: Seen, now: datetime) -> Judgement:
 def _at_rest(seen: Seen, now: datetime) -> Judgement:
     if seen.silent_lanes or (seen.driver and not is_alive(seen.beat_at, now, seen.stale_after)):
         return Judgement(Verdict.CLEAR, f"it is {seen.state}, and its driver or lanes fell silent")
-    return Judgement(Verdict.HEALTHY, f"it is {seen.state}")
+    calls = "" if seen.state in OPEN_BATCHES else "; its last calls finish"
+    return Judgement(Verdict.AT_REST, f"it is {seen.state}{calls}")
 
 
 def _fruitless(seen: Seen) -> Judgement | None:
@@ -119,7 +120,7 @@ async def _mend(book: Book, settings: Settings, found: Finding) -> Finding:
     if found.batch_id is None:
         await (open_batches(book, settings, found.run_id) if found.verdict is Verdict.START else _close(book, found))
         return found
-    if found.verdict in {Verdict.HEALTHY, Verdict.START}:
+    if found.verdict in {*CALM, Verdict.START}:
         return found
     mended = await book.mending.mend(found.batch_id, judge)
     await _close(book, found)

@@ -23,7 +23,17 @@ def batch_line(batch: Row) -> dict[str, Any]:
         "state": batch["state"],
         **{name: batch[name] for name in COUNTS},
         "gained": batch["gained"],
+        "reason": batch["reason"],
     }
+
+
+def stopped_line(batch: Row) -> str:
+    """A batch that was stopped before its end, and the way on."""
+    who = f"Batch {batch['id']} ({batch['client_id']} {batch['workload']})"
+    reason = (batch["reason"] or "for no reason that was kept").rstrip(".")
+    return (
+        f"{who} failed with {counted(batch['remaining'], 'item')} open: {reason}. To go on: muster resume {batch['id']}"
+    )
 
 
 def run_line(run: Row, decisions: Iterable[Decision], batches: Iterable[Row]) -> dict[str, Any]:
@@ -48,6 +58,12 @@ def in_short(lines: Sequence[Row]) -> str:
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """`1 client`, `2 clients`."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def breaker_line(upstream: Row) -> str:
+    """How an upstream's breaker stands, in a few words."""
+    said = str(upstream["breaker"]).replace("_", " ")
+    return f"{said} until {upstream['open_until']:%H:%M:%S} UTC" if upstream["open_until"] else said
 
 
 def percent(batch: Row) -> float:

@@ -35,6 +35,14 @@ class RunState(StrEnum):
     FAILED = "failed"
 
 
+class BreakerState(StrEnum):
+    """Whether an upstream is called."""
+
+    CLOSED = "closed"  # as usual
+    OPEN = "open"  # it failed too often in a row: items wait
+    HALF_OPEN = "half_open"  # one lane probes it
+
+
 class ClientState(StrEnum):
     """Whether a client's work is wanted."""
 

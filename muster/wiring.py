@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from muster import signals
-from muster.engine import Job, Lane
+from muster.attempts import Job
+from muster.engine import Lane
 from muster.ledger import Book
 from muster.ledger.lease import Lease
 from muster.limits import Limits

@@ -11,7 +11,7 @@ from muster.ledger.tables import Client
 from muster.limits import Limits, Terms
 from muster.outcomes import Outcome
 from muster.settings import Settings
-from muster.upstreams.caller import Caller
+from muster.upstreams.caller import Sender
 
 Step = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
@@ -20,7 +20,7 @@ class Upstream(Protocol):
     """An adapter: built from the settings and a lane's way out."""
 
     @classmethod
-    def connect(cls, settings: Settings, caller: Caller) -> "Upstream":
+    def connect(cls, settings: Settings, caller: Sender) -> "Upstream":
         """Build it; no call is made."""
         ...
 
@@ -39,7 +39,7 @@ class Context:
     limits: Limits
     settings: Settings
     book: Book
-    caller: Caller
+    caller: Sender
     step: Step
 
     def upstream(self, adapter: type[U]) -> U:
@@ -52,6 +52,7 @@ class Workload(Protocol):
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]]  # the settings without which no item can succeed
+    longest_s: ClassVar[float]  # an attempt that takes longer is given up; its calls have timed out by then
 
     def __init__(self, settings: Settings) -> None: ...
 

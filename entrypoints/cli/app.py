@@ -9,7 +9,9 @@ from entrypoints.cli import (
     demo,
     deploy,
     doctor,
+    explain,
     export,
+    limits,
     orders,
     profiles,
     reconcile,
@@ -26,10 +28,13 @@ Import and run:    muster clients import clients.csv
                    muster run profiles posts --testing
 Look:              muster batches --since 24h
                    muster show 12
+                   muster explain 12
                    muster export 12 -o items.csv
 Something amiss:   muster doctor
                    muster reconcile --dry-run
                    muster redrive 12 --kind transient
+Limits:            muster limits list
+                   muster limits set openai --concurrency 20 --per-minute 600
 On Prefect:        muster deploy
                    prefect deployment run 'nightly/nightly' --param mode=testing
 
@@ -47,12 +52,14 @@ app = typer.Typer(
 )
 app.add_typer(clients.app, name="clients")
 app.add_typer(profiles.app, name="profiles")
+app.add_typer(limits.app, name="limits")
 app.add_typer(database.app, name="db")
 for command in (
     demo.demo,
     run.run,
     batches.batches,
     batches.show,
+    explain.explain,
     export.export,
     orders.pause,
     orders.resume,

@@ -12,8 +12,9 @@ import typer
 from entrypoints.cli.speech import pick, run, say, say_json, say_table
 from muster.errors import BadInput, NotFound
 from muster.ledger import Book
-from muster.report import COUNTS, batch_line, dollars, outcome_of
+from muster.report import COUNTS, batch_line, dollars, outcome_of, stopped_line
 from muster.settings import Settings
+from muster.states import BatchState
 from muster.wiring import open_book
 
 UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
@@ -83,6 +84,9 @@ def _say_by_run(rows: Sequence[Mapping[str, Any]]) -> None:
         batches = list(of_run)
         say(f"{chr(10) if number else ''}Run {run_key}, {batches[0]['mode']} mode")
         say_table(HEAD, [[*pick(row, *COLUMNS), outcome_of(row)] for row in batches])
+        for row in batches:
+            if row["state"] == BatchState.FAILED:
+                say(stopped_line(row))
 
 
 def _say_counts(whole: Mapping[str, Any]) -> None:

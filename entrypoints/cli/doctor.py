@@ -1,8 +1,8 @@
 """`muster doctor`: what would keep a run from working, before the night finds it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import version
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import httpx
 import typer
@@ -11,11 +11,13 @@ from entrypoints.cli.prefect import reach_prefect, without_login
 from entrypoints.cli.speech import run, say, say_json
 from muster.errors import ConfigurationError, MusterError
 from muster.ledger import Book
-from muster.ledger.mending import Verdict
+from muster.ledger.mending import CALM
+from muster.ledger.upstreams import LIMITS
 from muster.limits import mode_for
 from muster.reconcile import look
-from muster.report import counted
+from muster.report import breaker_line, counted
 from muster.settings import Settings, variable
+from muster.states import BreakerState
 from muster.upstreams.access import address
 from muster.wiring import open_book
 from muster.workloads import SHELF
@@ -71,6 +73,8 @@ async def _ledger(settings: Settings) -> AsyncIterator[Finding]:
             clients = len(await book.clients.all())
             yield Finding("ledger", True, f"{book.database.place}, {clients} clients")
             yield await _batches(book)
+            for upstream in await book.upstreams.all():
+                yield _limits(upstream)
     except MusterError as error:
         yield Finding("ledger", False, str(error))
 
@@ -78,10 +82,17 @@ async def _ledger(settings: Settings) -> AsyncIterator[Finding]:
 async def _batches(book: Book) -> Finding:
     """Nothing here keeps a run from working, so it is never amiss."""
     found, drivers = await look(book), len(await book.drivers.alive())
-    amiss = [it for it in found if it.verdict is not Verdict.HEALTHY]
+    amiss = [it for it in found if it.verdict not in CALM]
     said = f"{counted(drivers, 'driver')} pulling; {counted(len(found), 'open batch', 'open batches')}"
     more = f", {len(amiss)} of which nobody works: muster reconcile --dry-run" if amiss else ""
     return Finding("batches", True, said + more)
+
+
+def _limits(upstream: Mapping[str, Any]) -> Finding:
+    """An open breaker is amiss; limits never are."""
+    limits = [f"{it.replace('_', ' ')} {upstream[it]:g}" for it in LIMITS if upstream[it] is not None]
+    said = f"{', '.join(limits) or 'no limits'}; breaker {breaker_line(upstream)}"
+    return Finding(f"limits of {upstream['name']}", upstream["breaker"] != BreakerState.OPEN, said)
 
 
 async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:

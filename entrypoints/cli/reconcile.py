@@ -11,16 +11,17 @@ from entrypoints.cli.prefect import quiet_prefect, reach_prefect
 from entrypoints.cli.speech import complain, note, say, say_json, say_table
 from entrypoints.cli.speech import run as run_async
 from muster import signals
-from muster.errors import BadInput, ConfigurationError, Interrupted
+from muster.errors import BadInput, ConfigurationError, Interrupted, WorkFailed
 from muster.ledger import Book
-from muster.ledger.mending import Verdict
+from muster.ledger.mending import CALM
 from muster.reconcile import Finding, look, reconcile_surely, wants_driver
 from muster.reconcile import reconcile as judge_and_mend
-from muster.report import counted
+from muster.report import batch_line, counted, stopped_line
 from muster.running import work_all
 from muster.settings import Settings
 from muster.wiring import open_book
 
+ENDS: Final = ("id", "client", "workload", "state", "total", "succeeded", "failed", "remaining", "reason")
 HEAD: Final = ("batch", "of", "verdict", "why")
 LEAST_S: Final = 1.0
 MOST_S: Final = 3600.0
@@ -59,14 +60,26 @@ async def _once(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
     with signals.watched():
         async with open_book(settings) as book:
             found = await (look(book) if dry_run else reconcile_surely(book, settings))
-            say_json({"dry_run": dry_run, "findings": [_data(it) for it in found]}) if as_json else _say(found)
+            stopped = [stopped_line(it) for it in await book.readings.stopped_batches()]
+            if not as_json:
+                _say(found, stopped)
+            ends: list[dict[str, Any]] = []
             if wants_driver(found) and not dry_run:
                 await _work(book, settings)
+                ends = [batch_line(await book.readings.batch(it.batch_id)) for it in found if it.batch_id is not None]
+    if as_json:
+        data = {"findings": [_data(it) for it in found], "stopped": stopped, "worked": ends}
+        say_json({"dry_run": dry_run, **data})
+    elif ends:
+        say_table(ENDS, [[it[name] for name in ENDS] for it in ends], "\nWorked")
+    if settings.dispatch == "inline" and any(it["remaining"] for it in ends) and not signals.stopping():
+        raise typer.Exit(WorkFailed.exit_code)
 
 
 async def _for_ever(settings: Settings, every: float) -> None:
     """Look again and again; what is queued is worked beside it, so that a long batch delays no look."""
     working: asyncio.Task[Any] | None = None
+    note(f"Watching the ledger: a look every {every:g} s, until Ctrl+C.")
     with signals.watched():
         async with open_book(settings) as book:
             while not signals.stopping():
@@ -81,7 +94,7 @@ async def _for_ever(settings: Settings, every: float) -> None:
 async def _look(book: Book, settings: Settings) -> Sequence[Finding]:
     found = await judge_and_mend(book, settings)
     for it in found:
-        if it.verdict is not Verdict.HEALTHY:
+        if it.verdict not in CALM:
             note(f"{_name(it)} {it.name}: {it.verdict}, {it.reason}")
     return found
 
@@ -115,11 +128,13 @@ async def _work(book: Book, settings: Settings) -> None:
         note(f"{name}: {why}")
 
 
-def _say(found: Sequence[Finding]) -> None:
+def _say(found: Sequence[Finding], stopped: Sequence[str]) -> None:
     if found:
         say_table(HEAD, [(_name(it), it.name, it.verdict, it.reason) for it in found])
     else:
         say("No batch is open.")
+    for line in stopped:
+        say(line)
 
 
 def _name(found: Finding) -> str:

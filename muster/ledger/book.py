@@ -11,6 +11,7 @@ from muster.ledger.beats import STALE_AFTER
 from muster.ledger.clients import Clients
 from muster.ledger.database import Database, Tx
 from muster.ledger.drivers import Drivers
+from muster.ledger.facts import Explaining
 from muster.ledger.lanes import Lanes
 from muster.ledger.mending import Mending
 from muster.ledger.orders import Orders
@@ -19,6 +20,7 @@ from muster.ledger.readings import Readings
 from muster.ledger.runs import Runs
 from muster.ledger.schema import head, revision, upgrade
 from muster.ledger.tables import SETTING
+from muster.ledger.upstreams import Upstreams
 
 
 class Book:
@@ -36,7 +38,9 @@ class Book:
         self.lanes = Lanes(self.database)
         self.drivers = Drivers(self.database)
         self.mending = Mending(self.database)
+        self.upstreams = Upstreams(self.database)
         self.readings = Readings(self.database)
+        self.explaining = Explaining(self.database)
 
     @property
     def stale_after_s(self) -> float:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Dialect, Integer, MetaData
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Dialect, Integer, MetaData, Table
 from sqlalchemy import DateTime as SqlDateTime
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
@@ -65,3 +65,8 @@ def state_known(states: type[StrEnum], column: str = "state") -> CheckConstraint
 def set_iff(column: str, states: Iterable[StrEnum]) -> CheckConstraint:
     """The column is set exactly in these states."""
     return CheckConstraint(f"({column} IS NOT NULL) = ({one_of('state', states)})", name=f"{column}_iff_closed")
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """The table of a model."""
+    return cast("Table", model.__table__)  # type: ignore[attr-defined]  # SQLModel sets it when the class is made

@@ -12,8 +12,9 @@ from sqlalchemy import Select, delete, exists, func, select, update
 from muster.errors import LeaseLost
 from muster.ledger.beats import is_alive
 from muster.ledger.database import Database, Row, Tx, reads, writes
+from muster.ledger.live import DRIVER
 from muster.ledger.statements import REMAINING
-from muster.ledger.tables import BATCH, CLIENT, DRIVER
+from muster.ledger.tables import BATCH, CLIENT
 from muster.states import WORKING_BATCHES, BatchState
 
 SERVED_WITHIN: Final = timedelta(hours=24)  # what a client was served is forgotten after so long
@@ -78,7 +79,7 @@ class Drivers:
         mine = list(me["clients"] if serving is None else serving)
         others = [it for it in drivers if it is not me and is_alive(it["beat_at"], now, tx.stale_after)]
         served = {*mine, *(client for it in others for client in it["clients"])}
-        for row in await tx.rows(_queued(now, me["run_id"])):
+        for row in await tx.rows(queued_turns(now, me["run_id"])):
             turn = Turn(row["client_id"], row["run_id"])
             if turn.client_id not in served and turn not in but_not:
                 await _serve(tx, me, [*mine, turn.client_id])
@@ -104,7 +105,7 @@ async def _serve(tx: Tx, me: Row, clients: Sequence[str]) -> None:
     await tx.run(update(DRIVER).where(DRIVER.c.id == me["id"]).values(clients=list(clients)))
 
 
-def _queued(now: datetime, run_id: int | None) -> Select[Any]:
+def queued_turns(now: datetime, run_id: int | None) -> Select[Any]:
     """The turns that may be taken, the client that was served least for its weight first, then the oldest batch."""
     other = BATCH.alias("other").c
     blocked = exists().where(

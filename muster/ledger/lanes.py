@@ -5,23 +5,29 @@ import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Executable, select
+from sqlalchemy import select
 
+from muster.allotment import Grant, Report
 from muster.errors import LeaseLost, Unsettled
 from muster.landing import Claimed, Landing
 from muster.ledger import statements as sql
-from muster.ledger.database import Database, Row, Tx, reads, writes
+from muster.ledger.allotments import exchange, leave_upstreams
+from muster.ledger.claims import due_items, give_back_unheard, ready_of, reserve, start
+from muster.ledger.database import Database, Tx, reads, writes
 from muster.ledger.journal import Level, log
 from muster.ledger.lease import Lease
+from muster.ledger.live import LANE
 from muster.ledger.returns import end_after_return, give_back, give_back_crashed
-from muster.ledger.standing import Ready, Standing, end_if_over, lock_batch, standing_of
-from muster.ledger.tables import ATTEMPT, LANE, STEP
+from muster.ledger.standing import Standing, end_if_over, lock_batch, standing_of
+from muster.ledger.tables import ATTEMPT, STEP
 from muster.ledger.trouble import passes
 from muster.limits import Terms
 from muster.states import CLOSED_ITEMS, BatchState
+
+NO_REPORTS: Final[Mapping[str, Report]] = {}
+NONE_ABANDONED: Final[Mapping[str, int]] = {}
 
 Settle = Callable[[Tx, Sequence[Landing]], Awaitable[Mapping[int, int]]]
 
@@ -65,22 +71,22 @@ class Lanes:
         if await tx.row(sql.SEE_LANE, {"lane_id": lane}) is None:
             raise LeaseLost(_dropped(lane, lease))
         if tx.is_retry:
-            batch = await _give_back_unheard(tx, lease, lane, holds)
+            batch = await give_back_unheard(tx, lease, lane, holds)
         if batch["state"] != BatchState.IN_PROGRESS:
             return [], standing_of(batch)
         now = await tx.now()
         room = None if batch["target"] is None else batch["target"] - batch["gained"] - batch["reserved"]
         which = sql.DUE_SUSPECTS if alone else sql.DUE_ITEMS
-        found = [row for name, n in wants.items() for row in await _due(tx, which, batch, name, n, now, terms, room)]
-        claimed = list(_reserve(found[:1] if alone else found, terms, room))
+        found = await due_items(tx, which, batch, wants, now, terms, room)
+        claimed = list(reserve(found[:1] if alone else found, terms, room))
         if claimed:
-            await _start(tx, claimed, lease, lane, now)
+            await start(tx, claimed, lease, lane, now)
             reserved = sum(item.reserved for item in claimed)
             await tx.run(sql.RESERVE, {"batch_id": lease.batch_id, "reserves": reserved})
             return claimed, standing_of(batch)
         due = await tx.value(sql.NEXT_DUE, {"batch_id": lease.batch_id})
         due_s = None if due is None else max(0.0, (due - now).total_seconds())
-        return [], standing_of(batch, due_s, ready=await _ready(tx, lease.batch_id))
+        return [], standing_of(batch, due_s, ready=await ready_of(tx, lease.batch_id))
 
     @writes
     async def settle(
@@ -137,8 +143,10 @@ class Lanes:
         return {row["name"]: row["result"] for row in rows}
 
     @writes
-    async def beat(self, tx: Tx, lease: Lease, lane: str) -> Standing:
-        """Say that the lane lives, and learn how the batch stands.
+    async def beat(
+        self, tx: Tx, lease: Lease, lane: str, reports: Mapping[str, Report] = NO_REPORTS
+    ) -> tuple[Standing, dict[str, Grant]]:
+        """Say that the lane lives and how it stands with its upstreams; learn how the batch stands, what it may use.
 
         Raises:
             LeaseLost: another driver has the batch, or the lane fell silent and was dropped.
@@ -150,13 +158,15 @@ class Lanes:
         batch = await tx.row(sql.SEE_BATCH, {"batch_id": lease.batch_id, "epoch": lease.epoch})
         if batch is None:
             raise LeaseLost(f"Another driver took batch {lease.batch_id}.")
-        return standing_of(batch)
+        who = {"id": lane, "batch_id": lease.batch_id, "client_id": batch["client_id"], "weight": batch["weight"]}
+        return standing_of(batch), await exchange(tx, who, reports)
 
     @writes
-    async def leave(self, tx: Tx, lease: Lease, lane: str) -> None:
-        """End the lane; whatever it still holds is given back."""
+    async def leave(self, tx: Tx, lease: Lease, lane: str, abandoned: Mapping[str, int] = NONE_ABANDONED) -> None:
+        """End the lane; whatever it still holds is given back, but for the calls that it only stopped waiting for."""
         batch = await lock_batch(tx, lease)
         await give_back(tx, batch, [lane])
+        await leave_upstreams(tx, lane, abandoned)
         await end_after_return(tx, lease.batch_id, await tx.now())
 
     @writes
@@ -188,64 +198,6 @@ async def _written(tx: Tx, write_rows: Settle, closed: Sequence[Landing]) -> Map
 
 def _dropped(lane: str, lease: Lease) -> str:
     return f"Lane {lane} of batch {lease.batch_id} was silent, and its items were given back."
-
-
-async def _give_back_unheard(tx: Tx, lease: Lease, lane: str, holds: Collection[int]) -> Row:
-    unheard = {"of_batch": lease.batch_id, "lane": lane, "holds": sorted(holds)}
-    freed = await tx.value(sql.RESERVED_UNHEARD, unheard)
-    await tx.run(sql.RETURN_UNHEARD, unheard)
-    await tx.run(sql.RESERVE, {"batch_id": lease.batch_id, "reserves": -int(freed)})
-    return await lock_batch(tx, lease)
-
-
-async def _ready(tx: Tx, batch_id: int) -> Ready:
-    """What kinds of ready items there are; suspects are few and indexed, so they are looked for first."""
-    suspects = await tx.value(sql.SUSPECTS, {"batch_id": batch_id})
-    others = suspects == 0 or await tx.row(sql.A_READY_ITEM, {"batch_id": batch_id}) is not None
-    return Ready(suspects, others)
-
-
-async def _due(
-    tx: Tx, which: Executable, batch: Row, upstream: str, n: int, now: datetime, terms: Terms, room: int | None
-) -> Sequence[Row]:
-    if upstream in batch["stopped"] or n <= 0 or room == 0:
-        return []
-    if terms.claim is not None:
-        n = min(n, terms.claim)
-    return await tx.rows(which, {"batch_id": batch["id"], "upstream": upstream, "now": now, "n": n})
-
-
-def _reserve(rows: Sequence[Row], terms: Terms, room: int | None) -> "list[Claimed]":
-    """Give each item its part of the allowance, until nothing is left of it."""
-    claimed: list[Claimed] = []
-    for row in rows:
-        share = terms.per_item if room is None else min(terms.per_item, room)
-        if room is not None:
-            if share <= 0:
-                break
-            room -= share
-        claimed.append(
-            Claimed(
-                row["id"],
-                row["key"],
-                row["upstream"],
-                row["payload"],
-                row["tries"],
-                row["starts"] + 1,
-                share,
-                row["due_at"],
-                row["redrives"],
-            )
-        )
-    return claimed
-
-
-async def _start(tx: Tx, claimed: Sequence[Claimed], lease: Lease, lane: str, now: datetime) -> None:
-    """Move the items to `running`: a statement for all that reserve the same, so one or two."""
-    for reserves, same in groupby(claimed, key=lambda item: item.reserved):
-        ids = [item.id for item in same]
-        started = {"ids": ids, "by": lane, "at_epoch": lease.epoch, "reserves": reserves, "now": now}
-        await tx.run(sql.START_ITEMS, started)
 
 
 def _land(it: Landing, now: datetime) -> dict[str, Any]:

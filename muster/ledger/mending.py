@@ -13,9 +13,11 @@ from muster.ledger import statements as sql
 from muster.ledger.batches import give_up_dead
 from muster.ledger.beats import is_alive
 from muster.ledger.database import Database, Row, Tx, reads, writes
+from muster.ledger.journal import Level, log
+from muster.ledger.live import DRIVER, LANE
 from muster.ledger.returns import give_back_crashed, lanes_of, silent_lanes
 from muster.ledger.standing import lock_any_batch, move_batch
-from muster.ledger.tables import BATCH, DRIVER, LANE
+from muster.ledger.tables import BATCH
 from muster.states import OPEN_BATCHES, WORKING_BATCHES, BatchState
 
 
@@ -23,11 +25,15 @@ class Verdict(StrEnum):
     """What is to be done about a batch."""
 
     HEALTHY = "healthy"  # nothing
+    AT_REST = "at rest"  # nothing: it is paused, or closed while its last calls finish
     CLOSE = "close"  # every item is closed: so is the batch
     TAKE_OVER = "take over"  # its driver fell silent: queue it again
     START = "start"  # queued, and no driver is there that would take it
     FAIL = "fail"  # past its deadline, or driver after driver got nowhere
     CLEAR = "clear"  # no driver, and lanes that fell silent have left items running
+
+
+CALM: Final = frozenset({Verdict.HEALTHY, Verdict.AT_REST})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,7 @@ class Seen:
     driver: str | None
     beat_at: datetime | None
     created_at: datetime
+    driver_runs: int
     deadline_at: datetime | None
     fruitless: int
     silent_lanes: int  # lanes that fell silent
@@ -130,6 +137,7 @@ _COLUMNS: Final = (
     "driver",
     "beat_at",
     "created_at",
+    "driver_runs",
     "deadline_at",
     "fruitless",
 )
@@ -151,8 +159,11 @@ async def _fail(tx: Tx, batch: Row, reason: str, now: datetime) -> None:
     await move_batch(tx, batch, BatchState.FAILED, reason, now)
 
 
-async def _clear(tx: Tx, batch: Row, _reason: str, now: datetime) -> None:
-    await give_back_crashed(tx, batch, await silent_lanes(tx, batch["id"], now), now, seen=False)
+async def _clear(tx: Tx, batch: Row, reason: str, now: datetime) -> None:
+    lanes = await silent_lanes(tx, batch["id"], now)
+    returned = await give_back_crashed(tx, batch, lanes, now, seen=False)
+    said = f"Cleared: {reason}; {returned} items given back."
+    await log(tx, batch["id"], now, "batch.cleared", said, level=Level.WARNING, data={"lanes": list(lanes)})
     if batch["state"] in WORKING_BATCHES:
         await tx.run(sql.GIVE_UP, {"batch_id": batch["id"], "pardoned": 0})
 

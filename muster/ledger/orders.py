@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, func, select, update
 
 from muster.errors import NotFound, WrongState
 from muster.ledger import statements as sql
+from muster.ledger.allotments import settle_charges
 from muster.ledger.beats import is_alive
 from muster.ledger.database import Database, Row, Tx, writes
 from muster.ledger.journal import log
@@ -22,6 +23,11 @@ MAY_PAUSE: Final = (_B.IN_PROGRESS,)
 MAY_RESUME: Final = (_B.PAUSED, _B.FAILED)
 MAY_CANCEL: Final = (_B.QUEUED, _B.IN_PROGRESS, _B.PAUSED, _B.FAILED)
 MAY_REDRIVE: Final = (_B.DONE, _B.FAILED)
+HINTS: Final = {
+    ("resumed", _B.DONE): " To open failed items again: muster redrive {}",
+    ("redriven", _B.PAUSED): " To go on with it: muster resume {}",
+    (_B.PAUSED, _B.QUEUED): " To keep it from being begun: muster cancel {}",
+}
 
 
 class Orders:
@@ -71,9 +77,11 @@ class Orders:
         batch = await lock_any_batch(tx, batch_id)
         now = await tx.now()
         _check(batch, _B.CANCELLED, MAY_CANCEL)
+        lanes = await lanes_of(tx, batch_id)
+        await settle_charges(tx, lanes)
         cancelled = await tx.run(sql.CANCEL_ITEMS, {"of_batch": batch_id, "now": now})
         await tx.run(sql.COUNT, {"batch_id": batch_id, **sql.NO_COUNTS, "more_cancelled": cancelled})
-        await tx.run(sql.DROP_LANES, {"lanes": await lanes_of(tx, batch_id)})
+        await tx.run(sql.DROP_LANES, {"lanes": lanes})
         await tx.run(sql.FENCE_OFF, {"batch_id": batch_id})
         await move_batch(tx, batch, _B.CANCELLED, "cancelled by hand", now)
         return cancelled
@@ -102,7 +110,7 @@ class Orders:
             raise NotFound(await _none_meant(tx, batch, failed))
         await _queue_again(tx, batch, now)
         await tx.run(sql.COUNT, {"batch_id": batch_id, **sql.NO_COUNTS, "more_failed": -opened})
-        await log(tx, batch_id, now, "batch.redriven", f"{opened} failed items opened again.")
+        await log(tx, batch_id, now, "batch.redriven", f"Failed items opened again by hand: {opened}.")
         return opened
 
 
@@ -120,7 +128,8 @@ def _check(batch: Row, order: str, states: Sequence[BatchState]) -> None:
     if batch["state"] not in states:
         allowed = " or ".join(states).replace("_", " ")
         state = str(batch["state"]).replace("_", " ")
-        raise WrongState(f"Batch {batch['id']} is {state}; only a batch that is {allowed} can be {order}.")
+        hint = HINTS.get((order, batch["state"]), "").format(batch["id"])
+        raise WrongState(f"Batch {batch['id']} is {state}; only a batch that is {allowed} can be {order}.{hint}")
 
 
 async def _queue_again(tx: Tx, batch: Row, now: datetime) -> BatchState:

@@ -1,8 +1,8 @@
 """What people and reports read: batches, items, failures, events; nothing here writes."""
 
 from collections.abc import AsyncGenerator, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from sqlalchemy import exists, func, select
 from sqlalchemy.sql import Select
@@ -12,7 +12,9 @@ from muster.ledger import statements as sql
 from muster.ledger.database import Database, Row, Tx, reads
 from muster.ledger.statements import REMAINING
 from muster.ledger.tables import ATTEMPT, BATCH, EVENT, ITEM, RUN, SETTING
-from muster.states import BatchState, ItemState
+from muster.states import OPEN_BATCHES, BatchState, ItemState
+
+STOPPED_WITHIN: Final = timedelta(days=7)
 
 
 class Readings:
@@ -33,7 +35,7 @@ class Readings:
         Raises:
             NotFound: no such batch.
         """
-        row = await tx.row(_batches().where(BATCH.c.id == batch_id))
+        row = await tx.row(whole_batches().where(BATCH.c.id == batch_id))
         if row is None:
             raise NotFound(f"There is no batch {batch_id}; `muster batches` lists them.")
         return row
@@ -41,17 +43,25 @@ class Readings:
     @reads
     async def batches_of_run(self, tx: Tx, run_id: int) -> Sequence[Row]:
         """A run's batches, by client, in the order in which they are worked."""
-        return await tx.rows(_batches().where(BATCH.c.run_id == run_id).order_by(BATCH.c.client_id, BATCH.c.id))
+        return await tx.rows(whole_batches().where(BATCH.c.run_id == run_id).order_by(BATCH.c.client_id, BATCH.c.id))
 
     @reads
     async def batches_of_key(self, tx: Tx, run_key: str) -> Sequence[Row]:
         """The batches of the run with that key; none before it is open."""
-        return await tx.rows(_batches().where(RUN.c.key == run_key).order_by(BATCH.c.client_id, BATCH.c.id))
+        return await tx.rows(whole_batches().where(RUN.c.key == run_key).order_by(BATCH.c.client_id, BATCH.c.id))
 
     @reads
     async def batches_since(self, tx: Tx, since: datetime) -> Sequence[Row]:
-        """All batches opened since a moment, newest first."""
-        return await tx.rows(_batches().where(BATCH.c.created_at >= since).order_by(BATCH.c.id.desc()))
+        """All batches opened or closed since a moment, and those that are still open, newest first."""
+        meant = (BATCH.c.created_at >= since) | (BATCH.c.closed_at >= since) | BATCH.c.state.in_(sorted(OPEN_BATCHES))
+        return await tx.rows(whole_batches().where(meant).order_by(BATCH.c.id.desc()))
+
+    @reads
+    async def stopped_batches(self, tx: Tx) -> Sequence[Row]:
+        """Batches of the last days that were stopped before their end, and wait for a person."""
+        since = await tx.now() - STOPPED_WITHIN
+        meant = (BATCH.c.created_at >= since, BATCH.c.state == BatchState.FAILED, REMAINING.element > 0)
+        return await tx.rows(whole_batches().where(*meant).order_by(BATCH.c.id))
 
     @reads
     async def clients_at_work(self, tx: Tx, run_id: int) -> list[str]:
@@ -126,5 +136,6 @@ class Readings:
         return value
 
 
-def _batches() -> Select[Any]:
+def whole_batches() -> Select[Any]:
+    """Batches, each with its run's key and what remains."""
     return select(BATCH, REMAINING, RUN.c.key.label("run_key")).join(RUN, RUN.c.id == BATCH.c.run_id)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from muster.ledger import statements as sql
+from muster.ledger.allotments import settle_charges
 from muster.ledger.beats import is_alive
 from muster.ledger.database import Row, Tx
 from muster.ledger.journal import Level, log
@@ -32,6 +33,7 @@ async def give_back_crashed(tx: Tx, batch: Row, lanes: Sequence[str], now: datet
     """
     least = 0 if seen else POISON_UNSEEN - 1
     held = {"of_batch": batch["id"], "lanes": lanes, "least": least}
+    await settle_charges(tx, lanes)
     poisoned = [row["id"] for row in await tx.rows(sql.POISONED_ITEMS, held)]
     await tx.run(sql.RECORD_CRASH, {**held, "now": now})
     if poisoned:

@@ -87,7 +87,9 @@ async def move_batch(tx: Tx, batch: Row, to: BatchState, why: str | None, now: d
     else:
         await tx.run(sql.MOVE_BATCH, {**moved, "closed": now if to in CLOSED_BATCHES else None})
     level = Level.ERROR if to is BatchState.FAILED else Level.INFO
-    await log(tx, batch["id"], now, f"batch.{to}", f"Batch is {to}{': ' + why if why else ''}.", level=level)
+    await log(
+        tx, batch["id"], now, f"batch.{to}", f"Batch is {to}{': ' + why.rstrip('.') if why else ''}.", level=level
+    )
     return to
 
 

@@ -23,7 +23,8 @@ from sqlalchemy import (
 )
 from sqlalchemy import literal as const
 
-from muster.ledger.tables import ATTEMPT, BATCH, ITEM, LANE, SUSPECT_FROM
+from muster.ledger.live import LANE
+from muster.ledger.tables import ATTEMPT, BATCH, CLIENT, ITEM, SUSPECT_FROM
 from muster.outcomes import ErrorKind
 from muster.states import CLOSED_ITEMS, OPEN_ITEMS, READY_ITEMS, WORKING_BATCHES, BatchState, ItemState
 
@@ -37,7 +38,11 @@ LOCK_BATCH: Final = (
     .with_for_update(key_share=True)
 )
 LOCK_ANY_BATCH: Final = select(BATCH, REMAINING).where(_b.id == bindparam("batch_id")).with_for_update(key_share=True)
-SEE_BATCH: Final = select(BATCH, REMAINING).where(_b.id == bindparam("batch_id"), _b.epoch == bindparam("epoch"))
+SEE_BATCH: Final = (
+    select(BATCH, REMAINING, CLIENT.c.weight)
+    .join(CLIENT, CLIENT.c.id == _b.client_id)
+    .where(_b.id == bindparam("batch_id"), _b.epoch == bindparam("epoch"))
+)
 
 _IS_SUSPECT = _i.crashes >= const(SUSPECT_FROM, literal_execute=True)
 _CLAIMABLE = (_i.id, _i.key, _i.upstream, _i.payload, _i.tries, _i.starts, _i.redrives, _i.due_at, _i.seq)

@@ -1,12 +1,12 @@
 """The ledger's tables, and the rules that the database itself keeps; columns are fixed, since operators query them."""
 
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, String, Table, Text, UniqueConstraint, text
-from sqlmodel import Field, SQLModel
+from sqlalchemy import BigInteger, CheckConstraint, Index, String, Text, UniqueConstraint, text
+from sqlmodel import Field
 
-from muster.ledger.columns import Base, Id, Json, Utc, one_of, set_iff, state_known
+from muster.ledger.columns import Base, Id, Json, Utc, one_of, set_iff, state_known, table_of
 from muster.states import (
     CLOSED_BATCHES,
     CLOSED_ITEMS,
@@ -243,30 +243,6 @@ class Event(Base, table=True):
     data: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
 
 
-class Lane(Base, table=True):
-    """A lane that beats; its items are given back when it falls silent."""
-
-    __table_args__ = (Index(None, "batch_id"),)
-    id: str = Field(primary_key=True)
-    batch_id: int = Field(foreign_key="batch.id", sa_type=Id)
-    epoch: int
-    host: str
-    pid: int
-    alone: bool = False  # a process of its own, with one suspect item at a time
-    beat_at: datetime = Field(sa_type=Utc)
-
-
-class Driver(Base, table=True):
-    """A process that pulls clients with queued batches, and which of them it serves at the moment."""
-
-    id: str = Field(primary_key=True)
-    host: str
-    pid: int
-    run_id: int | None = Field(default=None, foreign_key="run.id", sa_type=Id)  # the only run it serves
-    clients: list[str] = Field(default_factory=list, sa_type=Json)
-    beat_at: datetime = Field(sa_type=Utc)
-
-
 class Setting(Base, table=True):
     """A key and its value, kept in the ledger."""
 
@@ -274,20 +250,14 @@ class Setting(Base, table=True):
     value: str = Field(sa_type=Text)
 
 
-def _table(model: type[SQLModel]) -> Table:
-    return cast("Table", model.__table__)  # type: ignore[attr-defined]  # SQLModel sets it when the class is made
-
-
-CLIENT: Final = _table(Client)
-PROFILE: Final = _table(Profile)
-POST: Final = _table(Post)
-RUN: Final = _table(Run)
-RUN_CLIENT: Final = _table(RunClient)
-BATCH: Final = _table(Batch)
-ITEM: Final = _table(Item)
-ATTEMPT: Final = _table(Attempt)
-STEP: Final = _table(Step)
-EVENT: Final = _table(Event)
-LANE: Final = _table(Lane)
-DRIVER: Final = _table(Driver)
-SETTING: Final = _table(Setting)
+CLIENT: Final = table_of(Client)
+PROFILE: Final = table_of(Profile)
+POST: Final = table_of(Post)
+RUN: Final = table_of(Run)
+RUN_CLIENT: Final = table_of(RunClient)
+BATCH: Final = table_of(Batch)
+ITEM: Final = table_of(Item)
+ATTEMPT: Final = table_of(Attempt)
+STEP: Final = table_of(Step)
+EVENT: Final = table_of(Event)
+SETTING: Final = table_of(Setting)

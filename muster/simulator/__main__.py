@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     usual = Options()
     parser.add_argument("--port", type=int, default=usual.port, help="0 picks a free one")
     parser.add_argument("--latency-ms", type=float, default=usual.latency_ms, help="of one answer or one run")
+    parser.add_argument("--latency-spread", type=float, default=usual.latency_spread, help="part of it, either way")
     parser.add_argument("--rate-per-minute", type=int, default=usual.rate_per_minute, help="for each upstream")
     parser.add_argument("--error-rate", type=float, default=usual.error_rate, help="share of calls answered 5xx")
     parser.add_argument("--hang-rate", type=float, default=usual.hang_rate, help="share of calls never answered")

@@ -75,7 +75,6 @@ THROTTLE_HINT = 1.0  # seconds, for a 429 that comes from a marker and not from 
 
 _WORDS = re.compile("|".join(sorted(map(re.escape, MARKERS), key=len, reverse=True)))
 _BY_TURNS = (Fault.BROKEN, Fault.UNAVAILABLE, Fault.OVERLOADED)
-_LATENCY_SPREAD = (0.8, 0.4)  # the least share of the base, and how much may come on top
 
 
 def number(*parts: object) -> int:
@@ -132,6 +131,5 @@ def latency(options: Options, upstream: str, identity: str, turn: int) -> float:
     """Seconds that this call takes."""
     if not options.latency_ms:
         return 0.0
-    least, spread = _LATENCY_SPREAD
     drawn = share(options.seed, "latency", upstream, identity, turn)
-    return options.latency_ms / 1000 * (least + spread * drawn)
+    return options.latency_ms / 1000 * (1 + options.latency_spread * (2 * drawn - 1))

@@ -1,8 +1,11 @@
 """The counters behind `/_sim/calls`: what each upstream was asked, how much at once, and what it answered."""
 
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any
+
+from muster.simulator.rate import WINDOW
 
 
 class Calls:
@@ -19,10 +22,17 @@ class Calls:
         self._turns = {name: Counter[str]() for name in self._upstreams}
         self._answered = {name: Counter[str]() for name in self._upstreams}
         self._most = {name: self._in_flight[name] for name in self._upstreams}
+        self._minute = {name: deque[float]() for name in self._upstreams}
+        self._most_in_minute = dict.fromkeys(self._upstreams, 0)
 
     def called(self, upstream: str, identity: str) -> None:
         """Note a call that wants work done, whatever becomes of it."""
         self._calls[upstream][identity] += 1
+        minute, now = self._minute[upstream], time.monotonic()
+        minute.append(now)
+        while minute[0] <= now - WINDOW:
+            minute.popleft()
+        self._most_in_minute[upstream] = max(self._most_in_minute[upstream], len(minute))
 
     def turn(self, upstream: str, identity: str) -> int:
         """The number of this call among the let-in calls of its identity, from 1.
@@ -48,4 +58,10 @@ class Calls:
 
     def snapshot(self) -> dict[str, Any]:
         """Everything as `/_sim/calls` gives it."""
-        return {"calls": self._calls, "max_in_flight": self._most, "answered": self._answered}
+        return {
+            "calls": self._calls,
+            "in_flight": {name: self._in_flight[name] for name in self._upstreams},
+            "max_in_flight": self._most,
+            "max_in_minute": self._most_in_minute,
+            "answered": self._answered,
+        }

@@ -12,7 +12,8 @@ class Options:
     """The simulator's settings; the same seed gives the same answers and the same faults."""
 
     port: int = 8765  # 0 picks a free one
-    latency_ms: float = 0  # of one answer or one run; the real one lies within a fifth of it
+    latency_ms: float = 0  # of one answer or one run, on average
+    latency_spread: float = 0.2  # the real one lies within this part of it
     rate_per_minute: int | None = None  # for each upstream; None: no limit
     error_rate: float = 0  # share of calls answered with a server error
     hang_rate: float = 0  # share of calls that are never answered
@@ -23,6 +24,7 @@ class Options:
         checks = {
             f"port must lie between 0 and {_LAST_PORT}": 0 <= self.port <= _LAST_PORT,
             "latency_ms must not be negative": self.latency_ms >= 0,
+            "latency_spread must lie between 0 and 1": 0 <= self.latency_spread <= 1,
             "rate_per_minute must be at least 1": self.rate_per_minute is None or self.rate_per_minute >= 1,
             "error_rate must lie between 0 and 1": 0 <= self.error_rate <= 1,
             "hang_rate must lie between 0 and 1": 0 <= self.hang_rate <= 1,

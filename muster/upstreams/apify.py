@@ -17,7 +17,7 @@ from muster.outcomes import ErrorKind, Retry
 from muster.settings import Settings, variable
 from muster.upstreams.access import address, bearer
 from muster.upstreams.answers import Answer, Unanswered, check
-from muster.upstreams.caller import Call, Caller
+from muster.upstreams.caller import Call, Sender
 from muster.upstreams.lenient import mapping
 from muster.upstreams.words import clean
 
@@ -63,14 +63,14 @@ class Apify:
 
     NAME: ClassVar[str] = "apify"
 
-    caller: Caller
+    caller: Sender
     base_url: str
     token: SecretStr | None
     token_variable: str = field(default_factory=lambda: variable("apify_token"))
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     @classmethod
-    def connect(cls, settings: Settings, caller: Caller) -> Self:
+    def connect(cls, settings: Settings, caller: Sender) -> Self:
         """Build it; no call is made.
 
         Raises:

@@ -14,6 +14,7 @@ from pyreqwest.client import Client, ClientBuilder
 from muster.outcomes import ErrorKind, Failed
 from muster.upstreams.answers import Answer, Unanswered
 from muster.upstreams.failures import FAILURES, outcome_of
+from muster.upstreams.hints import Room, room_of
 
 MAX_BODY: Final = 8 << 20  # bytes, after decompression
 CONNECT_S: Final = 5.0
@@ -41,6 +42,14 @@ class _Way(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Sender(Protocol):
+    """What adapters send with."""
+
+    async def send(self, call: Call, *, upstream: str, timeout: float) -> Answer:  # noqa: ASYNC109
+        """Send a call and read its answer; raises `Unanswered` if there is none."""
+        ...
+
+
 class Caller:
     """One lane's connections: Rust's reqwest, or any of httpx's transports, the seam at which tests stand in.
 
@@ -49,6 +58,7 @@ class Caller:
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._way: _Way = _Web() if transport is None else _Through(transport)
+        self._rooms: dict[str, Room] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,11 +83,17 @@ class Caller:
             failure = outcome_of(error, method=call.method, upstream=upstream)
             raise Unanswered(failure) from None  # the exception's own text may hold the URL or a header
         ms = 1000 * (time.perf_counter() - started)
+        if (room := room_of(headers)) is not None:
+            self._rooms[upstream] = room
         if status not in range(200, 300):
             body = _without_key(body, call)
         elif len(body) > MAX_BODY:
             raise Unanswered(_too_long(status, upstream))
         return Answer(status, headers, body, ms, upstream)
+
+    def room(self, upstream: str) -> Room | None:
+        """What the upstream said last of the room that is left; said once."""
+        return self._rooms.pop(upstream, None)
 
 
 class _Web:

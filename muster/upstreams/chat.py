@@ -13,7 +13,7 @@ from muster.outcomes import ErrorKind, Failed, Retry
 from muster.settings import Settings, variable
 from muster.upstreams.access import address, bearer
 from muster.upstreams.answers import Answer, Unanswered, check, said
-from muster.upstreams.caller import Call, Caller
+from muster.upstreams.caller import Call, Sender
 from muster.upstreams.lenient import mapping
 from muster.upstreams.words import sentence
 
@@ -44,13 +44,13 @@ class Chat:
 
     NAME: ClassVar[str] = _NAME
 
-    caller: Caller
+    caller: Sender
     base_url: str
     key: SecretStr | None
     key_variable: str = field(default_factory=lambda: variable("openai_api_key"))
 
     @classmethod
-    def connect(cls, settings: Settings, caller: Caller) -> Self:
+    def connect(cls, settings: Settings, caller: Sender) -> Self:
         """Build it; no call is made.
 
         Raises:

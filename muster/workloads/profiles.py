@@ -38,6 +38,7 @@ class Profiles:
 
     name: ClassVar[str] = "profiles"
     needs: ClassVar[tuple[str, ...]] = ("openai_api_key",)
+    longest_s: ClassVar[float] = 90.0  # the model's own time is 60
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -54,6 +54,7 @@ def test_batches_are_listed_by_their_run(muster: Muster, batch: str):
         "cancelled": 0,
         "remaining": 6,
         "gained": 0,
+        "reason": None,
         "run": "run-k",
     }
 

@@ -36,6 +36,12 @@ class Simulator:
     def most_in_flight(self, upstream: str) -> int:
         return int(self._seen()["max_in_flight"][upstream])
 
+    def in_flight(self, upstream: str) -> int:
+        return int(self._seen()["in_flight"][upstream])
+
+    def most_in_minute(self, upstream: str) -> int:
+        return int(self._seen()["max_in_minute"][upstream])
+
     def answered(self, upstream: str) -> dict[str, int]:
         """How many answers there were of each status."""
         return dict(self._seen()["answered"][upstream])
@@ -48,9 +54,9 @@ class Simulator:
 
 
 @contextmanager
-def simulator(latency_ms: float = 0) -> Iterator[Simulator]:
+def simulator(latency_ms: float = 0, *words: str) -> Iterator[Simulator]:
     """A simulator on a free port, ended by its own process."""
-    command = [sys.executable, "-m", "muster.simulator", "--port", "0", "--latency-ms", str(latency_ms)]
+    command = [sys.executable, "-m", "muster.simulator", "--port", "0", "--latency-ms", str(latency_ms), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         try:
             assert process.stdout is not None

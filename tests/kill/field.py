@@ -15,7 +15,8 @@ from sqlalchemy import func, select
 from muster.errors import MusterError
 from muster.ledger import Book
 from muster.ledger.database import Row, Tx
-from muster.ledger.tables import ATTEMPT, BATCH, ITEM, LANE, POST, PROFILE
+from muster.ledger.live import LANE
+from muster.ledger.tables import ATTEMPT, BATCH, ITEM, POST, PROFILE
 from muster.limits import Mode
 from muster.outcomes import ErrorKind
 from muster.planning import Wanted, open_run
@@ -184,9 +185,11 @@ async def _keys(tx: Tx, workload: str) -> Counter[int]:
 
 
 @asynccontextmanager
-async def a_field(database_url: str, folder: Path, *, latency_ms: float = 60, **environ: str) -> AsyncIterator[Field]:
+async def a_field(
+    database_url: str, folder: Path, *, latency_ms: float = 60, simulated: Sequence[str] = (), **environ: str
+) -> AsyncIterator[Field]:
     """A field on an empty database; at the end every process of it is killed."""
-    with simulator(latency_ms) as sim:
+    with simulator(latency_ms, *simulated) as sim:
         said = {
             "MUSTER_DATABASE_URL": database_url,
             "MUSTER_STALE_SECONDS": str(STALE_S),

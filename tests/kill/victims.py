@@ -18,6 +18,7 @@ from muster.reconcile import reconcile
 from muster.running import work_all
 from muster.settings import Settings
 from muster.wiring import open_book
+from muster.workloads.profiles import Profiles
 
 LOOK_S: Final = 0.25
 FORKS: Final = multiprocessing.get_context("forkserver")
@@ -51,6 +52,8 @@ def drive_for_ever(environ: dict[str, str], clock: Path | None) -> None:
     os.environ.update(environ)
     if extra := environ.get("PYTHONPATH"):  # it was forked, not started, so nobody has looked there
         runpy.run_path(str(Path(extra.partition(os.pathsep)[0]) / "sitecustomize.py"))
+    if longest_s := environ.get("LONGEST_S"):
+        Profiles.longest_s = float(longest_s)
     if clock is not None:
         _shift_time(clock)
     with signals.watched():

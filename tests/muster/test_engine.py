@@ -7,7 +7,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from muster.engine import Job, Lane
+from muster.attempts import Job
+from muster.engine import Lane
 from muster.errors import ConfigurationError, LeaseLost, Unreachable
 from muster.landing import Claimed, Landing
 from muster.ledger import Book
@@ -30,6 +31,7 @@ class Numbers:
 
     name = "numbers"
     needs = ()
+    longest_s = 20.0
 
     def __init__(self, attempt: Attempt, poisoned: int | None = None) -> None:
         self._attempt, self._poisoned = attempt, poisoned

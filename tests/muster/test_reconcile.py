@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.ledger import Book
-from muster.ledger.mending import Seen, Verdict
+from muster.ledger.mending import CALM, Seen, Verdict
 from muster.limits import Mode, Terms
 from muster.planning import Wanted, open_run
 from muster.reconcile import FRUITLESS_DRIVERS, judge, look, reconcile, wants_driver
@@ -30,6 +30,7 @@ HEALTHY = Seen(
     driver="host:1",
     beat_at=NOW - timedelta(seconds=3),
     created_at=NOW - timedelta(hours=1),
+    driver_runs=0,
     deadline_at=NOW + timedelta(hours=1),
     fruitless=0,
     silent_lanes=0,
@@ -57,12 +58,13 @@ QUEUED = {"state": BatchState.QUEUED, "driver": None, "beat_at": None}
         ({**QUEUED, "has_driver": True}, Verdict.HEALTHY, "in line, a driver is there"),
         ({**QUEUED, "waits_for": 5}, Verdict.HEALTHY, "waits for batch 5 of the same client and workload"),
         ({**QUEUED, "created_at": NOW - timedelta(seconds=5)}, Verdict.HEALTHY, "opened a moment ago"),
+        ({**QUEUED, "created_at": NOW - timedelta(seconds=5), "driver_runs": 1}, Verdict.START, "no driver"),
         ({**QUEUED, "deadline_at": NOW - timedelta(seconds=1)}, Verdict.FAIL, "deadline"),
         ({**QUEUED, "fruitless": FRUITLESS_DRIVERS}, Verdict.FAIL, "10 drivers in a row"),
-        ({"state": BatchState.PAUSED}, Verdict.HEALTHY, "it is paused"),
+        ({"state": BatchState.PAUSED}, Verdict.AT_REST, "it is paused"),
         ({"state": BatchState.PAUSED, **SILENT}, Verdict.CLEAR, "it is paused, and its driver or lanes fell silent"),
         ({"state": BatchState.FAILED, "driver": None, "silent_lanes": 2}, Verdict.CLEAR, "it is failed"),
-        ({"state": BatchState.DONE, "driver": None, "deadline_at": NOW}, Verdict.HEALTHY, "it is done"),
+        ({"state": BatchState.DONE, "driver": None, "deadline_at": NOW}, Verdict.AT_REST, "it is done; its last"),
     ],
 )
 def test_each_batch_has_its_verdict_and_its_reason(seen: dict[str, Any], verdict: Verdict, why: str):
@@ -93,7 +95,7 @@ def test_a_batch_whose_driver_beats_is_left_alone_however_slow_it_is(
         created_at=NOW - timedelta(seconds=age_s),
     )
 
-    assert judge(seen, NOW).verdict is Verdict.HEALTHY
+    assert judge(seen, NOW).verdict in CALM
 
 
 def test_a_driver_that_missed_beats_is_looked_at_again_when_it_would_be_dead():
@@ -167,7 +169,7 @@ async def test_what_dead_lanes_left_of_a_paused_batch_is_cleared_away(book: Book
     assert await verdicts(book) == [Verdict.CLEAR]
 
     assert await book.readings.count_by_state(lease.batch_id) == {"pending": 3}
-    assert await verdicts(book) == [Verdict.HEALTHY]
+    assert await verdicts(book) == [Verdict.AT_REST]
 
 
 async def test_a_run_whose_opening_was_cut_off_gets_the_batches_that_are_missing(

@@ -211,7 +211,7 @@ class Ledger(RuleBasedStateMachine):
             model.crash(model.silent())
             model.beat = None
         else:
-            assert verdict in {Verdict.HEALTHY, Verdict.START}
+            assert verdict in {Verdict.HEALTHY, Verdict.AT_REST, Verdict.START}
 
     @rule()
     def pause(self) -> None:

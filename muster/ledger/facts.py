@@ -1,0 +1,95 @@
+"""What is asked of the ledger to explain why a batch or an item waits; a handful of indexed reads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+
+from muster.errors import NotFound
+from muster.explain import Facts
+from muster.ledger.beats import is_alive
+from muster.ledger.database import Database, Row, Tx, reads
+from muster.ledger.drivers import queued_turns
+from muster.ledger.live import ALLOTMENT, DRIVER, UPSTREAM
+from muster.ledger.readings import whole_batches
+from muster.ledger.tables import BATCH, ITEM
+from muster.states import WORKING_BATCHES, BatchState, ItemState
+
+
+class Explaining:
+    """The pages that answer why."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @reads
+    async def facts(self, tx: Tx, batch_id: int) -> Facts:
+        """What is known of a batch now.
+
+        Raises:
+            NotFound: no such batch.
+        """
+        batch = await tx.row(whole_batches().where(BATCH.c.id == batch_id))
+        if batch is None:
+            raise NotFound(f"There is no batch {batch_id}; `muster batches` lists them.")
+        now = await tx.now()
+        mine = ITEM.c.batch_id == batch_id
+        counts = await tx.rows(select(ITEM.c.state, func.count().label("n")).where(mine).group_by(ITEM.c.state))
+        waiting = select(func.min(ITEM.c.due_at)).where(mine, ITEM.c.state == ItemState.WAITING)
+        alive = [it for it in await tx.rows(select(DRIVER)) if is_alive(it["beat_at"], now, tx.stale_after)]
+        is_queued = batch["state"] == BatchState.QUEUED
+        return Facts(
+            now=now,
+            batch=batch,
+            counts={row["state"]: row["n"] for row in counts},
+            next_due=await tx.value(waiting),
+            upstreams=await _upstreams(tx, batch),
+            drivers=len(alive),
+            ahead=await _ahead(tx, batch) if is_queued else 0,
+            blocker=await _blocker(tx, batch) if is_queued else None,
+        )
+
+    @reads
+    async def item(self, tx: Tx, batch_id: int, key: str) -> tuple[Row, int]:
+        """An item by its key, and how many of the batch and its upstream come before it.
+
+        Raises:
+            NotFound: the batch has no such item.
+        """
+        item = await tx.row(select(ITEM).where(ITEM.c.batch_id == batch_id, ITEM.c.key == key))
+        if item is None:
+            raise NotFound(f"Batch {batch_id} has no item {key!r}; `muster export {batch_id}` lists them.")
+        alike = (ITEM.c.batch_id == batch_id, ITEM.c.upstream == item["upstream"], ITEM.c.state == ItemState.PENDING)
+        before = select(func.count()).select_from(ITEM).where(*alike, ITEM.c.seq < item["seq"])
+        return item, int(await tx.value(before))
+
+
+async def _upstreams(tx: Tx, batch: Row) -> Sequence[Mapping[str, Any]]:
+    """The batch's upstreams, with their calls in flight over all and those of this batch."""
+    names = ALLOTMENT.c.upstream.in_(batch["upstreams"])
+    held, its = func.sum(ALLOTMENT.c.held).label("held"), ALLOTMENT.c.batch_id == batch["id"]
+    in_flight = select(ALLOTMENT.c.upstream, held, func.sum(ALLOTMENT.c.held).filter(its).label("mine")).where(names)
+    using = {row["upstream"]: row for row in await tx.rows(in_flight.group_by(ALLOTMENT.c.upstream))}
+    rows = await tx.rows(select(UPSTREAM).where(UPSTREAM.c.name.in_(batch["upstreams"])).order_by(UPSTREAM.c.name))
+    nothing = {"held": 0, "mine": 0}
+    used = {row["name"]: using.get(row["name"], nothing) for row in rows}
+    return [
+        {**row, "in_flight": used[row["name"]]["held"] or 0, "mine": used[row["name"]]["mine"] or 0} for row in rows
+    ]
+
+
+async def _ahead(tx: Tx, batch: Row) -> int:
+    """How many turns come before the batch's."""
+    turns = await tx.rows(queued_turns(await tx.now(), None))
+    mine = (batch["client_id"], batch["run_id"])
+    return next((at for at, it in enumerate(turns) if (it["client_id"], it["run_id"]) == mine), 0)
+
+
+async def _blocker(tx: Tx, batch: Row) -> Row | None:
+    return await tx.row(
+        select(BATCH).where(
+            BATCH.c.client_id == batch["client_id"],
+            BATCH.c.workload == batch["workload"],
+            BATCH.c.state.in_(sorted(WORKING_BATCHES)),
+        )
+    )

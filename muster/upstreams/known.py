@@ -1,0 +1,20 @@
+"""The upstreams that there are, and what each may be asked at once where nobody has said otherwise."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """An upstream's limits over all processes; None: no limit."""
+
+    concurrency: int | None = None  # calls in flight
+    per_minute: float | None = None  # calls begun
+    tokens_per_minute: float | None = None
+
+
+KNOWN: Final[Mapping[str, Allowed]] = {
+    "openai": Allowed(concurrency=64),  # its rates differ by account, and its answers tell them
+    "apify": Allowed(concurrency=25),  # actor runs at one time, as the smallest plan has it
+}
