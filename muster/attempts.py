@@ -68,10 +68,10 @@ class Attempts:
         self._active[task] = item
         task.add_done_callback(self._end)
 
-    async def finish(self, timeout: float | None) -> None:  # noqa: ASYNC109, passed on
-        """Wait for the attempts in flight, so many seconds at most."""
+    async def any_ended(self, timeout: float) -> None:  # noqa: ASYNC109, passed on
+        """Wait until an attempt in flight ends, so many seconds at most."""
         if self._active:
-            await asyncio.wait(self._active, timeout=timeout)
+            await asyncio.wait(self._active, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
     def cancel(self) -> dict[str, int]:
         """Give up waiting for what is in flight; how many calls of each upstream, which may still be carried out."""
@@ -94,8 +94,11 @@ class Attempts:
             outcome = await self._outcome(item, slot)
         except (LeaseLost, Unreachable) as lost:
             self.failure = lost
-        except (asyncio.CancelledError, TooLate):
+        except TooLate:
             self._landed(give_back(item))
+        except asyncio.CancelledError:  # it may have been carried out and billed
+            said = Retry(kind=ErrorKind.UNKNOWN_OUTCOME, error="Its process ended before the answer came.")
+            self._landed(land(item, said, tries=self._job.limits.tries, blameless=True))
         finally:
             allotment.end(slot, outcome)
         if outcome is not None:
@@ -128,14 +131,16 @@ class Attempts:
         self._landed(landing)
 
     def _context(self, item: Claimed, slot: Slot | None) -> Context:
+        known: dict[str, Any] | None = {} if item.starts == 1 else None
+
         async def step(name: str, call: Callable[[], Awaitable[Any]]) -> Any:
-            if item.starts > 1:
-                known = await self._book.lanes.recall(item)
-                if name in known:
-                    return known[name]
-            result = await call()
-            await self._book.lanes.remember(self._job.lease, self._lane, item, name, result)
-            return result
+            nonlocal known
+            known = await self._book.lanes.recall(item) if known is None else known
+            if name not in known:
+                result = await call()
+                await self._book.lanes.remember(self._job.lease, self._lane, item, name, result)
+                known[name] = result
+            return known[name]
 
         caller = self._caller if slot is None else Timely(self._caller, item.upstream, slot)
         return Context(self._job.limits, self._settings, self._book, caller, step)

@@ -17,7 +17,7 @@ from muster.ledger.lease import Lease
 from muster.limits import Limits
 from muster.processes import work_apart
 from muster.settings import Settings
-from muster.states import CLOSED_BATCHES, BatchState
+from muster.states import BatchState
 
 BEATS: Final = 4  # in the time after which a silent driver is dead
 FRUITLESS_ROUNDS: Final = 3  # rounds of lanes in a row that closed nothing, before the driver gives up
@@ -45,7 +45,7 @@ async def drive(book: Book, settings: Settings, batch_id: int, run_lanes: RunLan
         async with _held(book, batch_id) as (lease, beats):
             await _work(book, settings, lease, beats, run_lanes)
     except LeaseLost:
-        if (await _state(book, batch_id)) not in CLOSED_BATCHES:  # a cancelled batch has simply ended
+        if (await _state(book, batch_id)) is BatchState.IN_PROGRESS:  # otherwise a person gave an order
             raise
     return await _state(book, batch_id)
 

@@ -238,8 +238,14 @@ class Lane:
     async def _finish_calls(self) -> None:
         """Let calls in flight finish: all of them, or on a stop those that end within the grace."""
         self._claimed.clear()  # `leave` gives them back
-        if not self._has_failed():
-            await self._attempts.finish(self._settings.stop_grace_seconds if self._stopping() else None)
+        end = float("inf")
+        while self._attempts and not self._has_failed() and boot_time() < end:
+            if self._stopping():
+                end = min(end, boot_time() + self._settings.stop_grace_seconds)
+            await self._attempts.any_ended(min(IDLE_S, max(0.0, end - boot_time())))
+            if self._landed:
+                await asyncio.sleep(GATHER_S)
+                await self._settle()
 
     async def _leave(self) -> None:
         """Leave nothing running here and, if it may still be written, nothing unsettled or held in the ledger."""

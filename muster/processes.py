@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
 from typing import Any, Final
@@ -18,12 +19,16 @@ import orjson
 from muster import signals
 from muster.engine import lane_name
 from muster.errors import LeaseLost, MusterError, WorkFailed
+from muster.ledger import Book
 from muster.ledger.lease import Lease
 from muster.settings import Settings
 from muster.wiring import open_book, work_lane
 
 MOST_DEATHS: Final = 3  # of one lane's processes, before the lane gives up
+UNRELATED_S: Final = 60.0  # a process that worked for so long has nothing to do with the deaths before it
 LOOK_S: Final = 0.25
+WATCH_S: Final = 1.0  # between looks at whether the ledger still counts on a child
+LEAVES_S: Final = 2.0  # from leaving the ledger to the process's end
 KILL_AFTER_S: Final = 10.0  # a child that was asked to end and has not
 
 
@@ -42,13 +47,14 @@ async def work_apart(lease: Lease, settings: Settings, *, alone: bool = False) -
     deaths = 0
     async with open_book(settings) as book:
         while True:
-            name = lane_name(lease)
+            name, began = lane_name(lease), time.monotonic()
             process = await _start(lease, name, alone=alone)
-            said = await _end_of(process, settings)
+            said = await _end_of(process, settings, _Watch(book, name))
             if said is not None:
                 return _tally(said)
             why = _cause(process)
             held = await book.lanes.fallen(lease, name, why)
+            deaths = 0 if time.monotonic() - began > UNRELATED_S else deaths
             deaths += not (alone and held)  # one that was alone took its poison with it
             if signals.stopping():
                 return Counter()
@@ -58,16 +64,43 @@ async def work_apart(lease: Lease, settings: Settings, *, alone: bool = False) -
 
 async def _start(lease: Lease, name: str, *, alone: bool) -> Process:
     words = [str(lease.batch_id), str(lease.epoch), name, *(["alone"] if alone else [])]
-    return await asyncio.create_subprocess_exec(sys.executable, "-m", __name__, *words, stdin=PIPE, stdout=PIPE)
+    command = (sys.executable, "-m", __name__, *words)  # in a session of its own: Ctrl+C is for us to pass on
+    return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
 
 
-async def _end_of(process: Process, settings: Settings) -> dict[str, Any] | None:
+class _Watch:
+    """Whether a child is to be given up: its lane was dropped for its silence, or it does not end when asked to."""
+
+    def __init__(self, book: Book, lane: str) -> None:
+        self._book, self._lane = book, lane
+        self._was_there = False
+        self._look_at = self._stop_by = 0.0
+
+    async def is_lost(self, settings: Settings) -> bool:
+        now = time.monotonic()
+        if signals.stopping():
+            self._stop_by = self._stop_by or now + settings.stop_grace_seconds + KILL_AFTER_S
+            return now > self._stop_by
+        if now < self._look_at:
+            return False
+        self._look_at = now + WATCH_S
+        is_there = await self._book.lanes.is_there(self._lane)
+        was_there, self._was_there = self._was_there, is_there
+        return was_there and not is_there
+
+
+async def _end_of(process: Process, settings: Settings, watch: _Watch) -> dict[str, Any] | None:
     """What the child said at its end; None if it died before that. It ends with us, whatever ends us."""
     reading = asyncio.create_task(_read(process))
+    lost_at: float | None = None
     try:
         while not reading.done():
             if signals.stopping():
                 _ask_to_end(process)
+            if lost_at is None and await watch.is_lost(settings):
+                lost_at = time.monotonic()
+            if lost_at is not None and time.monotonic() - lost_at > LEAVES_S:  # it may just be leaving
+                process.kill()
             await asyncio.wait({reading}, timeout=LOOK_S)
         return reading.result()
     finally:

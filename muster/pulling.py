@@ -1,6 +1,7 @@
 """A driver that pulls: it works clients with queued batches, served least first, until none is left."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from muster.reconcile import reconcile
 from muster.settings import Settings
 
 LOOK_S: Final = 1.0
+BARRED_S: Final = 5.0  # a turn that went wrong is not taken again sooner
 
 WorkTurn = Callable[[Turn], Awaitable[Any]]
 Wrong = dict[Turn, BaseException]
@@ -27,7 +29,7 @@ async def pull(
     """Work turn after turn, several at the same time, until nothing is queued; what went wrong, by turn.
 
     `only` is the one run that is served; `until` is a run that is waited for, also where other drivers work it. One
-    turn's failure never stops another, and is not tried again here.
+    turn's failure never stops another, and is not tried again here, unless its batches were queued again meanwhile.
     """
     async with _entered(book, settings, only) as name:
         driver = _Driver(book, name, only, work, settings.clients_at_once)
@@ -54,19 +56,24 @@ class _Driver:
     at_once: int
     active: dict["asyncio.Task[Any]", Turn] = field(default_factory=dict)
     wrong: Wrong = field(default_factory=dict)
+    _wrong_at: dict[Turn, float] = field(default_factory=dict)
 
     async def fill(self) -> None:
         """Begin turns while there is room and something to take."""
         while len(self.active) < self.at_once:
             serving = [turn.client_id for turn in self.active.values()]
             try:
-                turn = await self.book.drivers.pick(self.name, self.wrong, serving=serving)
+                turn = await self.book.drivers.pick(self.name, self._barred(), wary=self.wrong, serving=serving)
             except LeaseLost:  # the machine slept; what is being worked is fenced by its own lease
                 await self.book.drivers.enter(self.name, self.only)
                 return
             if turn is None:
                 return
             self.active[asyncio.create_task(self._work(turn))] = turn
+
+    def _barred(self) -> list[Turn]:
+        """Turns that went wrong a moment ago; later they are taken again if something has changed."""
+        return [turn for turn, since in self._wrong_at.items() if time.monotonic() - since < BARRED_S]
 
     async def waits_for(self, run_id: int | None) -> bool:
         """Whether a run has work that some driver does at the moment, or that this one may come to do."""
@@ -90,7 +97,9 @@ class _Driver:
             await self.book.drivers.put_back(self.name, turn.client_id)
             error = asyncio.CancelledError() if task.cancelled() else task.exception()
             if error is not None:
-                self.wrong[turn] = error
+                self.wrong[turn], self._wrong_at[turn] = error, time.monotonic()
+            else:
+                self.wrong.pop(turn, None)
 
     async def _work(self, turn: Turn) -> None:
         await self.work(turn)

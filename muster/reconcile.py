@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from muster.errors import Unreachable
 from muster.ledger import Book
 from muster.ledger.beats import is_alive, silence
 from muster.ledger.mending import CALM, Judgement, Seen, Verdict
@@ -103,7 +104,7 @@ async def reconcile(book: Book, settings: Settings) -> list[Finding]:
 
     A queued batch with the verdict `start` is left to whoever can start a driver.
     """
-    return [await _mend(book, settings, finding) for finding in await look(book)]
+    return [await _mend_alone(book, settings, finding) for finding in await look(book)]
 
 
 async def reconcile_surely(book: Book, settings: Settings) -> list[Finding]:
@@ -114,6 +115,16 @@ async def reconcile_surely(book: Book, settings: Settings) -> list[Finding]:
         return found
     await asyncio.sleep(max(again) + MARGIN_S)
     return await reconcile(book, settings)
+
+
+async def _mend_alone(book: Book, settings: Settings, found: Finding) -> Finding:
+    """Mend one; what cannot be mended keeps nobody from mending the others."""
+    try:
+        return await _mend(book, settings, found)
+    except Unreachable:
+        raise
+    except Exception as error:  # noqa: BLE001
+        return replace(found, verdict=Verdict.STUCK, reason=f"{found.reason}; it could not be mended: {error}")
 
 
 async def _mend(book: Book, settings: Settings, found: Finding) -> Finding:

@@ -76,7 +76,7 @@ BATCH_MOVES: Mapping[BatchState, frozenset[BatchState]] = {
     # in progress: resumed while its driver was still there; done: the last call in flight closed it
     _B.PAUSED: frozenset({_B.IN_PROGRESS, _B.QUEUED, _B.DONE, _B.FAILED, _B.CANCELLED}),
     _B.DONE: frozenset({_B.QUEUED}),  # redrive
-    _B.FAILED: frozenset({_B.QUEUED, _B.CANCELLED}),  # resume
+    _B.FAILED: frozenset({_B.QUEUED, _B.DONE, _B.CANCELLED}),  # resume; done: its last calls in flight closed it
     _B.CANCELLED: frozenset(),
 }
 RUN_MOVES: Mapping[RunState, frozenset[RunState]] = {

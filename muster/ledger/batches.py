@@ -13,7 +13,15 @@ from muster.ledger.journal import Level, log
 from muster.ledger.lease import Lease
 from muster.ledger.opening import NewBatch, Plan, batch_row, chunks, deadline_of, item_row
 from muster.ledger.returns import end_after_return, give_back_all, give_back_crashed, lanes_of, silent_lanes
-from muster.ledger.standing import Standing, deadline_passed, lock_any_batch, lock_batch, move_batch, standing_of
+from muster.ledger.standing import (
+    Standing,
+    deadline_passed,
+    is_past,
+    lock_any_batch,
+    lock_batch,
+    move_batch,
+    standing_of,
+)
 from muster.ledger.tables import BATCH, ITEM
 from muster.states import WORKING_BATCHES, BatchState
 
@@ -56,19 +64,27 @@ class Batches:
             WrongState: it is closed or paused.
         """
         try:
-            return await self._take(batch_id, driver)
+            lease = await self._take(batch_id, driver)
         except IntegrityError as clash:
             if "batch" not in str(clash.orig):
                 raise
             raise Busy(
                 f"Batch {batch_id} waits: its client has another batch of this workload in progress or paused."
             ) from None
+        if lease is None:
+            raise WrongState(f"Batch {batch_id} is past its deadline; `muster resume {batch_id}` gives it a new one.")
+        return lease
 
     @writes
-    async def _take(self, tx: Tx, batch_id: int, driver: str) -> Lease:
+    async def _take(self, tx: Tx, batch_id: int, driver: str) -> Lease | None:
+        """The lease; None if the batch is past its deadline, and fails instead."""
         batch = await lock_any_batch(tx, batch_id)
         now = await tx.now()
         _check_free(batch, now, tx)
+        if is_past(batch["deadline_at"], now):
+            await give_up_dead(tx, batch, "past its deadline", now) if batch["driver"] else None
+            await move_batch(tx, batch, BatchState.FAILED, deadline_passed(batch["id"], batch["deadline_at"]), now)
+            return None
         await _clear_the_way(tx, batch, now)
         returned = await give_back_crashed(tx, batch, await lanes_of(tx, batch_id), now, seen=False)
         taken = {"batch_id": batch_id, "by": driver, "now": now, "until": _deadline(batch, now)}
@@ -93,7 +109,7 @@ class Batches:
         if batch["state"] not in WORKING_BATCHES:
             return standing_of(batch)
         await tx.run(sql.BEAT_BATCH, {"batch_id": lease.batch_id, "now": now})
-        if batch["deadline_at"] is not None and now >= batch["deadline_at"]:
+        if is_past(batch["deadline_at"], now):
             await move_batch(tx, batch, BatchState.FAILED, deadline_passed(batch["id"], batch["deadline_at"]), now)
             return await end_after_return(tx, lease.batch_id, now)
         if not is_alive(batch["beat_at"], now, tx.stale_after / 2):

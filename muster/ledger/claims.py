@@ -23,10 +23,11 @@ async def give_back_unheard(tx: Tx, lease: Lease, lane: str, holds: Collection[i
     return await lock_batch(tx, lease)
 
 
-async def ready_of(tx: Tx, batch_id: int) -> Ready:
+async def ready_of(tx: Tx, batch: Row) -> Ready:
     """What kinds of ready items there are; suspects are few and indexed, so they are looked for first."""
-    suspects = await tx.value(sql.SUSPECTS, {"batch_id": batch_id})
-    others = suspects == 0 or await tx.row(sql.A_READY_ITEM, {"batch_id": batch_id}) is not None
+    here = {"batch_id": batch["id"], "stopped": sorted(batch["stopped"])}
+    suspects = await tx.value(sql.SUSPECTS, here)
+    others = suspects == 0 or await tx.row(sql.A_READY_ITEM, here) is not None
     return Ready(suspects, others)
 
 
@@ -69,8 +70,10 @@ def reserve(rows: Sequence[Row], terms: Terms, room: int | None) -> "list[Claime
 
 
 async def start(tx: Tx, claimed: Sequence[Claimed], lease: Lease, lane: str, now: datetime) -> None:
-    """Move the items to `running`: a statement for all that reserve the same, so one or two."""
+    """Move the items to `running`, a statement for all that reserve the same, and write down what they reserve."""
     for reserves, same in groupby(claimed, key=lambda item: item.reserved):
         ids = [item.id for item in same]
         started = {"ids": ids, "by": lane, "at_epoch": lease.epoch, "reserves": reserves, "now": now}
         await tx.run(sql.START_ITEMS, started)
+    reserved = sum(item.reserved for item in claimed)
+    await tx.run(sql.RESERVE, {"batch_id": lease.batch_id, "reserves": reserved})

@@ -6,6 +6,7 @@ Writers begin IMMEDIATE, because a deferred one fails as locked whatever the tim
 
 import asyncio
 import functools
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -55,8 +56,10 @@ class Tx:
         stale_after: timedelta,
         *,
         is_retry: bool = False,
+        waited_s: float = 0.0,
     ) -> None:
         self.stale_after = stale_after
+        self.waited_s = waited_s  # for the one lock of a database that has but one
         self.is_retry = is_retry  # an earlier attempt at the same transaction may have been committed unheard
         self._connection = connection
         self._clock = clock
@@ -148,8 +151,11 @@ class Database:
         try:
             async with self.engine.connect() as plain:
                 connection = await plain.execution_options(writes=True)
+                before = time.monotonic()
                 async with connection.begin():
-                    return await work(Tx(connection, self._clock, self.stale_after, is_retry=is_retry))
+                    waited_s = time.monotonic() - before
+                    tx = Tx(connection, self._clock, self.stale_after, is_retry=is_retry, waited_s=waited_s)
+                    return await work(tx)
         except DBAPIError as trouble:
             if waited_for_lock(trouble):
                 await self._read(lambda tx: tx.rows(END_FROZEN))

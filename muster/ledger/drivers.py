@@ -60,13 +60,19 @@ class Drivers:
 
     @writes
     async def pick(
-        self, tx: Tx, driver: str, but_not: Collection[Turn] = (), *, serving: Collection[str] | None = None
+        self,
+        tx: Tx,
+        driver: str,
+        but_not: Collection[Turn] = (),
+        *,
+        wary: Collection[Turn] = (),
+        serving: Collection[str] | None = None,
     ) -> Turn | None:
         """Take the client with a queued batch that was served least for its weight; None if there is none.
 
         `serving` are the clients that the driver does serve, whatever an unheard pick may have added to them. A client
         that another living driver serves, and a batch that waits for another one of its client and workload, are
-        passed over, as are the turns of `but_not`.
+        passed over, as are the turns of `but_not`, and those of `wary` whose batches were in vain the last time.
 
         Raises:
             LeaseLost: the driver was forgotten.
@@ -81,7 +87,8 @@ class Drivers:
         served = {*mine, *(client for it in others for client in it["clients"])}
         for row in await tx.rows(queued_turns(now, me["run_id"])):
             turn = Turn(row["client_id"], row["run_id"])
-            if turn.client_id not in served and turn not in but_not:
+            in_vain = turn in wary and not row["fresh"]
+            if turn.client_id not in served and turn not in but_not and not in_vain:
                 await _serve(tx, me, [*mine, turn.client_id])
                 return turn
         return None
@@ -120,7 +127,12 @@ def queued_turns(now: datetime, run_id: int | None) -> Select[Any]:
         .subquery()
     )
     turns = (
-        select(BATCH.c.client_id, BATCH.c.run_id, func.min(BATCH.c.id).label("oldest"))
+        select(
+            BATCH.c.client_id,
+            BATCH.c.run_id,
+            func.min(BATCH.c.id).label("oldest"),
+            func.count().filter(BATCH.c.fruitless == 0).label("fresh"),
+        )
         .where(BATCH.c.state == BatchState.QUEUED, ~blocked)
         .group_by(BATCH.c.client_id, BATCH.c.run_id)
     )

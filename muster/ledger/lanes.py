@@ -20,7 +20,7 @@ from muster.ledger.journal import Level, log
 from muster.ledger.lease import Lease
 from muster.ledger.live import LANE
 from muster.ledger.returns import end_after_return, give_back, give_back_crashed
-from muster.ledger.standing import Standing, end_if_over, lock_batch, standing_of
+from muster.ledger.standing import Standing, end_if_over, is_past, lock_batch, standing_of
 from muster.ledger.tables import ATTEMPT, STEP
 from muster.ledger.trouble import passes
 from muster.limits import Terms
@@ -72,21 +72,19 @@ class Lanes:
             raise LeaseLost(_dropped(lane, lease))
         if tx.is_retry:
             batch = await give_back_unheard(tx, lease, lane, holds)
-        if batch["state"] != BatchState.IN_PROGRESS:
-            return [], standing_of(batch)
         now = await tx.now()
+        if batch["state"] != BatchState.IN_PROGRESS or is_past(batch["deadline_at"], now):
+            return [], standing_of(batch)  # a deadline's driver ends the batch at its next beat
         room = None if batch["target"] is None else batch["target"] - batch["gained"] - batch["reserved"]
         which = sql.DUE_SUSPECTS if alone else sql.DUE_ITEMS
         found = await due_items(tx, which, batch, wants, now, terms, room)
-        claimed = list(reserve(found[:1] if alone else found, terms, room))
+        claimed = reserve(found[:1] if alone else found, terms, room)
         if claimed:
             await start(tx, claimed, lease, lane, now)
-            reserved = sum(item.reserved for item in claimed)
-            await tx.run(sql.RESERVE, {"batch_id": lease.batch_id, "reserves": reserved})
             return claimed, standing_of(batch)
-        due = await tx.value(sql.NEXT_DUE, {"batch_id": lease.batch_id})
-        due_s = None if due is None else max(0.0, (due - now).total_seconds())
-        return [], standing_of(batch, due_s, ready=await ready_of(tx, lease.batch_id))
+        due = await tx.value(sql.NEXT_DUE, {"batch_id": lease.batch_id, "now": now})
+        due_s = None if due is None else (due - now).total_seconds()
+        return [], standing_of(batch, due_s, ready=await ready_of(tx, batch))
 
     @writes
     async def settle(
@@ -160,6 +158,11 @@ class Lanes:
             raise LeaseLost(f"Another driver took batch {lease.batch_id}.")
         who = {"id": lane, "batch_id": lease.batch_id, "client_id": batch["client_id"], "weight": batch["weight"]}
         return standing_of(batch), await exchange(tx, who, reports)
+
+    @reads
+    async def is_there(self, tx: Tx, lane: str) -> bool:
+        """Whether the lane is written down: not before it entered, and no more once it left or was dropped."""
+        return await tx.row(sql.SEE_LANE, {"lane_id": lane}) is not None
 
     @writes
     async def leave(self, tx: Tx, lease: Lease, lane: str, abandoned: Mapping[str, int] = NONE_ABANDONED) -> None:

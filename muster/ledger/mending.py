@@ -30,6 +30,7 @@ class Verdict(StrEnum):
     TAKE_OVER = "take over"  # its driver fell silent: queue it again
     START = "start"  # queued, and no driver is there that would take it
     FAIL = "fail"  # past its deadline, or driver after driver got nowhere
+    STUCK = "stuck"  # nobody but a person can mend it
     CLEAR = "clear"  # no driver, and lanes that fell silent have left items running
 
 
@@ -90,6 +91,8 @@ class Mending:
         """Judge the batch again under its lock, and do what the verdict says; a driver may have come to life."""
         batch = await lock_any_batch(tx, batch_id)
         now = await tx.now()
+        if tx.waited_s > tx.stale_after.total_seconds() / 2:  # those that seem silent may have waited just as long
+            return Judgement(Verdict.HEALTHY, f"the ledger was busy for {tx.waited_s:.0f} s; to be judged again")
         judgement = judge(_see(batch, await _around(tx, now), tx.stale_after), now)
         mended = MENDS.get(judgement.verdict)
         if mended is not None:
@@ -164,7 +167,7 @@ async def _clear(tx: Tx, batch: Row, reason: str, now: datetime) -> None:
     returned = await give_back_crashed(tx, batch, lanes, now, seen=False)
     said = f"Cleared: {reason}; {returned} items given back."
     await log(tx, batch["id"], now, "batch.cleared", said, level=Level.WARNING, data={"lanes": list(lanes)})
-    if batch["state"] in WORKING_BATCHES:
+    if batch["state"] in WORKING_BATCHES and not is_alive(batch["beat_at"], now, tx.stale_after):
         await tx.run(sql.GIVE_UP, {"batch_id": batch["id"], "pardoned": 0})
 
 

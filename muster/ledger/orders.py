@@ -6,14 +6,14 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, func, select, update
 
-from muster.errors import NotFound, WrongState
+from muster.errors import Busy, NotFound, WrongState
 from muster.ledger import statements as sql
 from muster.ledger.allotments import settle_charges
 from muster.ledger.beats import is_alive
 from muster.ledger.database import Database, Row, Tx, writes
 from muster.ledger.journal import log
 from muster.ledger.opening import deadline_of
-from muster.ledger.returns import give_back_crashed, lanes_of
+from muster.ledger.returns import give_back_crashed, lanes_of, silent_lanes
 from muster.ledger.standing import lock_any_batch, move_batch
 from muster.ledger.tables import BATCH, ITEM, RUN
 from muster.states import BatchState, ItemState, RunState
@@ -134,10 +134,21 @@ def _check(batch: Row, order: str, states: Sequence[BatchState]) -> None:
 
 async def _queue_again(tx: Tx, batch: Row, now: datetime) -> BatchState:
     """Queue the batch with nothing left running, and let its run go on."""
+    await _check_quiet(tx, batch, now)
     await give_back_crashed(tx, batch, await lanes_of(tx, batch["id"]), now, seen=False)
     await tx.run(sql.FENCE_OFF, {"batch_id": batch["id"]})
     await _begin_anew(tx, batch, now)
     return await move_batch(tx, batch, _B.QUEUED, None, now)
+
+
+async def _check_quiet(tx: Tx, batch: Row, now: datetime) -> None:
+    """Refuse to begin again what living lanes are still finishing: it would be called for twice."""
+    silent = await silent_lanes(tx, batch["id"], now)
+    running = (ITEM.c.batch_id == batch["id"], ITEM.c.state == ItemState.RUNNING, ITEM.c.lane.not_in(silent))
+    in_flight = await tx.value(select(func.count()).select_from(ITEM).where(*running))
+    if in_flight:
+        said = f"{in_flight} of its calls are still in flight; they are recorded as they end"
+        raise Busy(f"Batch {batch['id']} is {batch['state']}, and {said}. Try again in a moment.")
 
 
 async def _begin_anew(tx: Tx, batch: Row, now: datetime) -> None:

@@ -80,8 +80,9 @@ class Readings:
 
     @reads
     async def suspects(self, tx: Tx, batch_id: int) -> int:
-        """How many ready items of a batch brought lanes down before."""
-        found: int = await tx.value(sql.SUSPECTS, {"batch_id": batch_id})
+        """How many ready items of a batch brought lanes down before, of upstreams that are called."""
+        stopped = await tx.value(select(BATCH.c.stopped).where(BATCH.c.id == batch_id))
+        found: int = await tx.value(sql.SUSPECTS, {"batch_id": batch_id, "stopped": sorted(stopped)})
         return found
 
     @reads

@@ -44,6 +44,11 @@ def standing_of(batch: Row, next_due_s: float | None = None, *, ready: Ready | N
     return Standing(BatchState(batch["state"]), batch["remaining"], batch["stopped"], next_due_s, ready)
 
 
+def is_past(deadline_at: datetime | None, now: datetime) -> bool:
+    """Whether a batch's deadline is over."""
+    return deadline_at is not None and now >= deadline_at
+
+
 def deadline_passed(batch_id: int, deadline_at: datetime) -> str:
     """Why a batch that is past its deadline ends."""
     return f"deadline: not over by {deadline_at:%Y-%m-%d %H:%M} UTC; `muster resume {batch_id}` goes on"
@@ -107,7 +112,7 @@ async def end_if_over(tx: Tx, batch: Row, counts: Row, stopped: Mapping[str, str
         for name, why in stopped.items():
             await log(tx, batch["id"], now, "upstream.stopped", f"No more calls to {name}: {why}", level=Level.ERROR)
     state = BatchState(batch["state"])
-    if state not in WORKING_BATCHES:
+    if state not in {*WORKING_BATCHES, BatchState.FAILED}:
         return Standing(state, remaining, all_stopped)
     if remaining == 0:
         state = await move_batch(tx, batch, BatchState.DONE, None, now)

@@ -76,7 +76,11 @@ def _all_due(*, suspects: bool) -> Select[Any]:
 
 DUE_ITEMS: Final = _all_due(suspects=False)
 DUE_SUSPECTS: Final = _all_due(suspects=True)
-_READY_HERE = (_i.batch_id == bindparam("batch_id"), _i.state.in_(sorted(READY_ITEMS)))
+_READY_HERE = (
+    _i.batch_id == bindparam("batch_id"),
+    _i.state.in_(sorted(READY_ITEMS)),
+    _i.upstream.not_in(bindparam("stopped", expanding=True)),
+)
 SUSPECTS: Final = select(func.count()).select_from(ITEM).where(*_READY_HERE, _IS_SUSPECT)
 A_READY_ITEM: Final = select(_i.id).where(*_READY_HERE, not_(_IS_SUSPECT)).limit(1)
 
@@ -96,7 +100,9 @@ RESERVE: Final = (
     update(BATCH).where(_b.id == bindparam("batch_id")).values(reserved=_b.reserved + bindparam("reserves"))
 )
 NEXT_DUE: Final = select(func.min(_i.due_at)).where(
-    _i.batch_id == bindparam("batch_id"), _i.state == const(ItemState.WAITING, literal_execute=True)
+    _i.batch_id == bindparam("batch_id"),
+    _i.state == const(ItemState.WAITING, literal_execute=True),
+    _i.due_at > bindparam("now", type_=_i.due_at.type),  # what is due and was not claimed waits for something else
 )
 
 HELD_ITEMS: Final = select(_i.id, _i.starts, _i.reserved).where(

@@ -55,6 +55,7 @@ def test_a_batch_has_the_shape_that_scripts_rely_on():
         "cancelled": 0,
         "remaining": 0,
         "gained": 3,
+        "reason": None,
     }
 
 

@@ -160,9 +160,9 @@ def test_a_client_with_many_lanes_gets_no_more_than_one_with_few():
 
 def test_send_slots_are_a_little_further_apart_than_a_minutes_share():
     assert period(600) * 600 == 60.6
-    assert free_slots(0.0, NOW, period(600)) == math.floor(3 / 0.101) + 1
-    assert free_slots(NOW + 2.9999, NOW, period(60)) == 1
-    assert free_slots(NOW + 3.1, NOW, period(60)) == 0
+    assert free_slots(0.0, NOW, period(600)) == math.floor(2.5 / 0.101) + 1
+    assert free_slots(NOW + 2.4999, NOW, period(60)) == 1
+    assert free_slots(NOW + 2.6, NOW, period(60)) == 0
 
 
 def test_jains_index_is_one_where_all_have_the_same():

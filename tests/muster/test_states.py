@@ -47,5 +47,5 @@ def test_open_and_closed_items_are_all_items():
     assert not OPEN_ITEMS & CLOSED_ITEMS
 
 
-def test_a_batch_is_done_only_from_work_or_a_pause():
-    assert sources(BatchState.DONE) == {BatchState.IN_PROGRESS, BatchState.PAUSED}
+def test_a_batch_is_done_only_from_where_calls_may_be_in_flight():
+    assert sources(BatchState.DONE) == {BatchState.IN_PROGRESS, BatchState.PAUSED, BatchState.FAILED}

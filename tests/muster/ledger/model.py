@@ -52,6 +52,22 @@ class Model:
         at_work = self.state is BatchState.IN_PROGRESS and not self.is_alive(self.beat)
         return self.state is BatchState.QUEUED or at_work
 
+    @property
+    def is_late(self) -> bool:
+        return self.now >= self.deadline
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether living lanes have items in flight."""
+        alive = {name for name, lane in self.lanes.items() if self.is_alive(lane.beat)}
+        return bool(self._held(list(alive)))
+
+    def fail_late(self) -> None:
+        if self.state is BatchState.IN_PROGRESS:
+            self.crash(list(self.lanes))
+            self.epoch += 1
+        self.move(BatchState.FAILED)
+
     def take(self) -> None:
         self.crash(list(self.lanes))
         self.epoch += 1
@@ -68,7 +84,7 @@ class Model:
         if self.state not in WORKING_BATCHES:
             return
         before, self.beat = self.beat, self.now
-        if self.now >= self.deadline:
+        if self.is_late:
             self.move(BatchState.FAILED)
         elif self.is_alive(before, STALE_AFTER / 2):
             self.crash(self.silent())
@@ -94,7 +110,7 @@ class Model:
         self._drop(lanes)
 
     def end_if_over(self) -> None:
-        if self.state in WORKING_BATCHES and not self.remaining:
+        if self.state in {*WORKING_BATCHES, BatchState.FAILED} and not self.remaining:
             self.move(BatchState.DONE)
 
     def move(self, to: BatchState) -> None:

@@ -92,6 +92,10 @@ class Ledger(RuleBasedStateMachine):
         if not self.model.is_free():
             self.is_refused(taking, WrongState)
             return
+        if self.model.is_late:
+            self.is_refused(taking, WrongState)
+            self.model.fail_late()
+            return
         self.model.take()
         self.leases.append(self.do(taking))
         assert self.leases[-1].epoch == self.model.epoch
@@ -121,7 +125,7 @@ class Ledger(RuleBasedStateMachine):
             self.is_refused(claiming, LeaseLost)
             return
         claimed, _ = self.do(claiming)
-        is_open = self.model.state is BatchState.IN_PROGRESS
+        is_open = self.model.state is BatchState.IN_PROGRESS and not self.model.is_late
         wanted = self.model.due(alone=alone)[: 1 if alone else n] if is_open else []
         assert [it.key for it in claimed] == [str(it.seq) for it in wanted]
         for it in wanted:
@@ -221,6 +225,9 @@ class Ledger(RuleBasedStateMachine):
     @rule()
     def resume(self) -> None:
         here, alive = self.model.state, self.model.is_alive(self.model.beat)
+        if self.model.is_busy and not (here is BatchState.PAUSED and alive):
+            self.is_refused(self.book.orders.resume(self.batch_id), WrongState)
+            return
         if not self.is_ordered(self.book.orders.resume(self.batch_id), MAY_RESUME):
             return
         if here is BatchState.PAUSED and alive:
@@ -239,6 +246,9 @@ class Ledger(RuleBasedStateMachine):
         failed, redriving = self.model.failed, self.book.orders.redrive(self.batch_id)
         if self.model.state in MAY_REDRIVE and not failed:
             self.is_refused(redriving, NotFound)
+            return
+        if self.model.is_busy:
+            self.is_refused(redriving, WrongState)
             return
         if not self.is_ordered(redriving, MAY_REDRIVE):
             return
