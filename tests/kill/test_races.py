@@ -50,14 +50,18 @@ async def test_a_driver_that_was_frozen_past_its_lease_wakes_up_and_writes_nothi
 
 
 async def freeze(field: Field, victim: Victim) -> None:
+    await freeze_process(field, victim.pid)
+
+
+async def freeze_process(field: Field, pid: int) -> None:
     """Freeze it between two transactions: in the middle of one it would keep SQLite's one lock until it wakes."""
     while True:
-        victim.send(signal.SIGSTOP)
+        os.kill(pid, signal.SIGSTOP)
         write = asyncio.create_task(field.book.put_setting("can", "write"))
         done, _ = await asyncio.wait({write}, timeout=1)
         if done:
             return
-        victim.send(signal.SIGCONT)
+        os.kill(pid, signal.SIGCONT)
         await write
 
 
@@ -155,3 +159,23 @@ async def test_an_item_that_kills_its_process_fails_as_poison_and_its_neighbours
         assert [it["key"] for it in items if it["state"] == ItemState.FAILED] == ["linkedin/poison"] * 2
         assert set(failed.values()) == {ErrorKind.POISON}
         assert {it["state"] for it in items if "poison" not in it["key"]} == {ItemState.SUCCEEDED}
+
+
+async def test_a_lane_that_hangs_is_replaced_and_keeps_no_driver_from_ending(database_url: str, tmp_path: Path):
+    async with a_field(database_url, tmp_path, latency_ms=150, MUSTER_LANES="1") as field:
+        await field.plant(1, 60, ["profiles"])
+        driver = field.drive(MUSTER_PROCESSES_FROM="1")
+        await begun(field)
+        (lane,) = await field.lane_processes()
+        await freeze_process(field, lane)
+
+        await field.is_over(60)
+
+        await field.check()
+        assert not is_lane(lane)
+        driver.send(signal.SIGTERM)
+        await field.until(lambda: ended(driver), 15)
+
+
+async def ended(victim: Victim) -> bool:
+    return not victim.process.is_alive()

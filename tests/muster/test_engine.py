@@ -262,3 +262,69 @@ async def test_a_server_that_restarts_while_rows_are_written_is_no_bug_of_the_wo
     batch = await worked(small_book, 20, Restarting(fine))
 
     assert (batch["state"], batch["succeeded"]) == (BatchState.DONE, 20)
+
+
+async def test_after_a_pause_each_call_is_recorded_as_it_ends_and_not_with_the_last(small_book: Book):
+    slow = asyncio.Event()
+
+    async def one_is_slow(item: Claimed, ctx: Context) -> Outcome:
+        await asyncio.sleep(0.3)
+        if item.payload["number"] == 0:
+            await slow.wait()
+        return Succeeded()
+
+    lease = await small_book.batches.take(await a_batch(small_book, 20), "me")
+    working = asyncio.create_task(lane_of(small_book, lease, Numbers(one_is_slow), in_flight=4).work())
+    await asyncio.sleep(0.15)
+    await small_book.orders.pause(lease.batch_id)
+    await asyncio.sleep(2)  # the beat brings the news
+
+    counts = await small_book.readings.count_by_state(lease.batch_id)
+    slow.set()
+    await working
+
+    assert counts["running"] == 1
+    assert counts["succeeded"] >= 3
+
+
+async def test_a_paid_sub_call_is_made_once_however_often_an_attempt_asks_for_it(small_book: Book):
+    paid = 0
+
+    async def pay() -> int:
+        nonlocal paid
+        paid += 1
+        return paid
+
+    async def ask_twice(item: Claimed, ctx: Context) -> Outcome:
+        return Succeeded(result={"same": await ctx.step("run", pay) == await ctx.step("run", pay)})
+
+    await worked(small_book, 1, Numbers(ask_twice))
+
+    assert paid == 1
+
+
+async def test_a_lane_that_can_claim_nothing_although_items_are_due_does_not_spin(
+    small_book: Book, monkeypatch: pytest.MonkeyPatch
+):
+    claims = 0
+    lease = await small_book.batches.take(await a_batch(small_book, 2, terms=Terms(target=2, per_item=2)), "me")
+    await small_book.lanes.enter(lease, "other")
+    (held,), _ = await small_book.lanes.claim(lease, "other", Terms(target=2, per_item=2), {"web": 1})
+    assert held.reserved == 2
+    original = small_book.lanes.claim
+
+    async def counted(*words: Any, **named: Any) -> Any:
+        nonlocal claims
+        claims += 1
+        return await original(*words, **named)
+
+    monkeypatch.setattr(small_book.lanes, "claim", counted)
+    job = Job(lease, Numbers(fine), some_limits(), Terms(target=2, per_item=2), ("web",))  # type: ignore[arg-type]
+    stop = asyncio.Event()
+    lane = Lane(small_book, Caller(), Settings.read(), job, stop.is_set)
+    working = asyncio.create_task(lane.work())
+    await asyncio.sleep(1.5)
+    stop.set()
+    await working
+
+    assert claims < 12

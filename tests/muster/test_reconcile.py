@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 
 from muster.ledger import Book
 from muster.ledger.mending import CALM, Seen, Verdict
+from muster.ledger.runs import NewRun
 from muster.limits import Mode, Terms
 from muster.planning import Wanted, open_run
 from muster.reconcile import FRUITLESS_DRIVERS, judge, look, reconcile, wants_driver
+from muster.selection import Decision
 from muster.settings import Settings
 from muster.states import OPEN_BATCHES, BatchState, RunState
 from tests.conftest import Clock
 from tests.drain import World
-from tests.factories import a_batch, a_lease
+from tests.factories import a_batch, a_client, a_lease
 
 NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
 HEALTHY = Seen(
@@ -191,3 +193,21 @@ async def test_a_run_whose_opening_was_cut_off_gets_the_batches_that_are_missing
 
 async def _cut_off(*_: Any) -> None:
     raise KeyError("the process was killed")
+
+
+async def test_what_cannot_be_mended_keeps_nobody_from_mending_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("muster.reconcile.LOST", timedelta(0))
+    lost = NewRun("of a newer version", "nightly", Mode.NORMAL, {})
+    await a_client(world.book)
+    await world.book.runs.open(lost, [Decision("acme", True, ("unheard of",), None)])
+    over, _ = await world.book.runs.open(NewRun("over", "nightly", Mode.NORMAL, {}), [])
+    await world.book.runs.planned(over)
+
+    stuck, closed = await reconcile(world.book, world.settings)
+
+    assert stuck.verdict is Verdict.STUCK
+    assert "unheard of" in stuck.reason
+    assert closed.verdict is Verdict.CLOSE
+    assert (await world.book.runs.get(over))["state"] == RunState.DONE

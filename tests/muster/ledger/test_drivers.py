@@ -111,3 +111,19 @@ async def test_a_driver_that_was_forgotten_learns_of_it(book: Book, clock: Clock
     with pytest.raises(LeaseLost):
         await book.drivers.pick("sleepy")
     assert [it["id"] for it in await book.drivers.alive()] == ["awake"]
+
+
+async def test_a_turn_that_went_wrong_is_taken_again_once_its_batch_was_queued_anew(book: Book):
+    batch_id = await a_batch(book)
+    turn = Turn("acme", 1)
+    lease = await book.batches.take(batch_id, "me")
+    await book.batches.release(lease, "given up")
+    await book.drivers.enter("me")
+
+    assert await book.drivers.pick("me", wary=[turn]) is None
+    await book.orders.cancel(batch_id)
+    await a_batch(book, key="again")
+    again = Turn("acme", 2)
+
+    assert await book.drivers.pick("me", [again], wary=[again]) is None
+    assert await book.drivers.pick("me", wary=[again]) == again

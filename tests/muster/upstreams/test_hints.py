@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muster.upstreams.hints import LONGEST_S, from_details, from_headers
+from muster.upstreams.hints import LONGEST_S, Bucket, Room, from_details, from_headers, room_of
 
 
 def told(**headers: str) -> float | None:
@@ -96,3 +96,62 @@ def test_no_body_makes_a_hint_negative_endless_or_an_error(document: Any, delay:
 
     assert is_fine(from_details(document))
     assert is_fine(from_details({"error": {"details": [detail]}}))
+
+
+def room(**headers: str) -> Room | None:
+    return room_of(httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()}))
+
+
+@pytest.mark.parametrize(
+    ("reset", "seconds"), [("12ms", 0.012), ("1s", 1.0), ("6m0s", 360.0), ("1h2m3.5s", 3723.5), ("30s", 30.0)]
+)
+def test_a_bucket_refills_in_the_time_that_openai_says_it_takes_to_be_full(reset: str, seconds: float) -> None:
+    said = room(
+        x_ratelimit_limit_requests="500", x_ratelimit_remaining_requests="100", x_ratelimit_reset_requests=reset
+    )
+
+    assert said is not None
+    assert said.requests is not None
+    assert said.requests.per_minute == pytest.approx(60 * 400 / seconds)
+    assert (said.requests.left, said.for_s) == (0.2, min(seconds, 60.0))
+    assert said.pace(1000) is None  # there is plenty
+
+
+def test_anthropics_reset_is_a_moment_by_its_own_clock() -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    said = room(
+        anthropic_ratelimit_tokens_limit="40000",
+        anthropic_ratelimit_tokens_remaining="2000",
+        anthropic_ratelimit_tokens_reset=(now + timedelta(seconds=57)).isoformat(),
+        date=format_datetime(now, usegmt=True),
+    )
+
+    assert said is not None
+    assert said.tokens == Bucket(40_000.0, 0.05)
+    assert said.pace(1000) == 20.0  # half of what it refills, since half of what counts as low is left
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x_ratelimit_limit_requests": "500"},
+        {"x_ratelimit_limit_requests": "0", "x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "1s"},
+        {"x_ratelimit_limit_requests": "5", "x_ratelimit_remaining_requests": "-1", "x_ratelimit_reset_requests": "1s"},
+        {"x_ratelimit_limit_requests": "5", "x_ratelimit_remaining_requests": "5", "x_ratelimit_reset_requests": "0s"},
+        {"x_ratelimit_limit_requests": "5", "x_ratelimit_remaining_requests": "1", "x_ratelimit_reset_requests": "so"},
+        {"x_ratelimit_limit_requests": "5", "x_ratelimit_remaining_requests": "1", "x_ratelimit_reset_requests": ""},
+        {"anthropic_ratelimit_requests_limit": "5", "anthropic_ratelimit_requests_remaining": "1",
+         "anthropic_ratelimit_requests_reset": "2026-11-23"},
+    ],
+)  # fmt: skip
+def test_what_is_absent_or_nonsense_says_nothing(headers: dict[str, str]) -> None:
+    assert room(**headers) is None
+
+
+@given(st.text(max_size=30))
+def test_any_text_may_stand_in_a_reset(reset: str) -> None:
+    told = {"x-ratelimit-limit-requests": "5", "x-ratelimit-remaining-requests": "1"}
+    said = room_of({**told, "x-ratelimit-reset-requests": reset})
+
+    assert said is None or 0 < said.for_s <= 60
