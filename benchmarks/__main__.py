@@ -7,11 +7,13 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import engine, memory, prefect_calls, takeover
+from benchmarks import engine, limits, memory, neighbour, prefect_calls, takeover
 
 ALL = {
     "engine": engine.measure,
+    "limits": limits.measure,
     "memory": memory.measure,
+    "neighbour": neighbour.measure,
     "prefect_calls": prefect_calls.measure,
     "takeover": takeover.measure,
 }

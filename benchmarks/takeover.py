@@ -14,11 +14,9 @@ from typing import Any, Final
 
 from sqlalchemy import func, select
 
+from benchmarks.field import plant, settings_at, simulator
 from muster.ledger import Book
 from muster.ledger.tables import ITEM
-from muster.limits import Mode
-from muster.planning import Wanted, open_run
-from muster.settings import Settings
 from muster.wiring import open_book
 
 ITEMS: Final = 2_000
@@ -30,7 +28,7 @@ COMMAND: Final = "from entrypoints.cli import main; main()"
 
 async def measure() -> dict[str, Any]:
     """Two processes of `muster reconcile --every 5`; the one that drives is killed."""
-    with _simulator() as address:
+    with simulator(LATENCY_MS) as address:
         seconds = [await _once(address) for _ in range(TIMES)]
     return {
         "items": ITEMS,
@@ -41,10 +39,9 @@ async def measure() -> dict[str, Any]:
 
 async def _once(address: str) -> float:
     with tempfile.TemporaryDirectory() as home:
-        os.environ.update({"MUSTER_HOME": home, "OPENAI_BASE_URL": f"{address}/v1", "OPENAI_API_KEY": "simulated"})
-        settings = Settings.read()
+        settings = settings_at(Path(home), address)
         async with open_book(settings) as book:
-            await _plant(book, settings)
+            await plant(book, settings, {"acme": ITEMS})
             with _driver(Path(home)) as first:
                 before = await _past(book, 100)
                 with _driver(Path(home)):
@@ -53,19 +50,6 @@ async def _once(address: str) -> float:
                     killed, before = time.monotonic(), await _starts(book)
                     await _past(book, before)
                     return round(time.monotonic() - killed, 1)
-
-
-async def _plant(book: Book, settings: Settings) -> None:
-    await book.clients.put([{"id": "acme", "profiles_limit": ITEMS}])
-    profiles = [_profile(number) for number in range(ITEMS)]
-    await book.profiles.put(profiles)
-    await open_run(book, settings, Wanted("bench", "manual", Mode.NORMAL, ("profiles",)))
-
-
-def _profile(number: int) -> dict[str, Any]:
-    url = f"https://www.linkedin.com/in/p{number}"
-    data = {"headline": f"Head of {number}"}
-    return {"client_id": "acme", "platform": "linkedin", "handle": f"p{number}", "url": url, "data": data}
 
 
 async def _starts(book: Book) -> int:
@@ -78,17 +62,6 @@ async def _past(book: Book, starts: int) -> int:
         while (now := await _starts(book)) <= starts:  # noqa: ASYNC110, other processes set no event here
             await asyncio.sleep(0.1)
     return now
-
-
-@contextmanager
-def _simulator() -> Iterator[str]:
-    command = [sys.executable, "-m", "muster.simulator", "--port", "0", "--latency-ms", str(LATENCY_MS)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        try:
-            assert process.stdout is not None  # noqa: S101, asked for
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.terminate()
 
 
 @contextmanager

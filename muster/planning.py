@@ -11,6 +11,7 @@ from muster.ledger import Book
 from muster.ledger.clients import unknown_client
 from muster.ledger.opening import NewBatch
 from muster.ledger.runs import NewRun
+from muster.ledger.tables import USUAL_PRIORITY
 from muster.limits import Mode, limits_for, selection_for
 from muster.selection import Decision, decide
 from muster.settings import Settings, variable
@@ -28,11 +29,13 @@ class Wanted:
     workloads: tuple[str, ...]
     clients: tuple[str, ...] = ()
     forced: bool = False
+    priority: int = USUAL_PRIORITY
 
     @property
     def request(self) -> dict[str, Any]:
         """What is kept with the run, and tells two runs of the same making."""
-        return {"workloads": list(self.workloads), "clients": list(self.clients)}
+        unusual = {} if self.priority == USUAL_PRIORITY else {"priority": self.priority}
+        return {"workloads": list(self.workloads), "clients": list(self.clients), **unusual}
 
 
 def local_key(prefix: str, now: datetime, settings: Settings) -> str:
@@ -109,7 +112,8 @@ async def open_batches(book: Book, settings: Settings, run_id: int) -> None:
             limits = limits_for(settings, client, Mode(run["mode"]), name)
             workload = workload_named(name, settings)
             key = f"{run['key']}/{client.id}/{name}"
-            new = NewBatch(run_id, client.id, name, key, limits, workload.terms(limits), {})
+            priority = run["request"].get("priority", USUAL_PRIORITY)
+            new = NewBatch(run_id, client.id, name, key, limits, workload.terms(limits), {}, priority)
             await book.batches.open(new, partial(workload.plan, book, client, limits, {}))
     await book.runs.planned(run_id)
 

@@ -1,9 +1,11 @@
 """What the ledger's counts say, for people and for scripts: rows and markdown; pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from muster.selection import Decision
+from muster.shares import jain
 
 Row = Mapping[str, Any]
 
@@ -36,7 +38,7 @@ def stopped_line(batch: Row) -> str:
     )
 
 
-def run_line(run: Row, decisions: Iterable[Decision], batches: Iterable[Row]) -> dict[str, Any]:
+def run_line(run: Row, decisions: Iterable[Decision], batches: Sequence[Row]) -> dict[str, Any]:
     """A run as scripts read it: every client considered, every batch."""
     return {
         "run": run["key"],
@@ -44,7 +46,22 @@ def run_line(run: Row, decisions: Iterable[Decision], batches: Iterable[Row]) ->
         "state": run["state"],
         "clients": [{"id": it.client_id, "included": it.included, "reason": it.reason} for it in decisions],
         "batches": [batch_line(batch) for batch in batches],
+        "fairness": fairness(batches),
     }
+
+
+def fairness(batches: Iterable[Row]) -> dict[str, Any]:
+    """Which part of its batches' life each client waited for a driver, 0 to 1, and how even that was over clients.
+
+    `jain` is Jain's index of the parts in which they were served: 1 where all waited alike.
+    """
+    waited, took = Counter[str](), Counter[str]()
+    for it in batches:
+        if it["started_at"] is not None:
+            waited[it["client_id"]] += (it["started_at"] - it["created_at"]).total_seconds()
+            took[it["client_id"]] += ((it["closed_at"] or it["started_at"]) - it["created_at"]).total_seconds()
+    parts = {client: round(waited[client] / whole, 3) if whole else 0.0 for client, whole in sorted(took.items())}
+    return {"jain": round(jain([1 - it for it in parts.values()]), 3), "waited": parts}
 
 
 def in_short(lines: Sequence[Row]) -> str:
@@ -145,6 +162,11 @@ def run_markdown(run: Row, decisions: Sequence[Decision], batches: Sequence[Row]
         sections.append(table(("client", "workload", "state", "items", "outcome"), rows))
     else:
         sections.append("Nothing to do.")
+    even = fairness(batches)
+    if len(even["waited"]) > 1:
+        longest = max(even["waited"], key=lambda it: even["waited"][it])
+        said = f"{cell(longest)} waited longest for a driver: {even['waited'][longest]:.0%} of its time."
+        sections.append(f"Fairness over clients (Jain's index): {even['jain']:.2f}. {said}")
     if left_out:
         sections += ["## Left out", table(("client", "reason"), left_out)]
     return "\n\n".join(sections)

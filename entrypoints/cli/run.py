@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -12,9 +13,10 @@ from entrypoints.cli.prefect import quiet_prefect, reach_prefect
 from entrypoints.cli.speech import note, say, say_json, say_table
 from entrypoints.cli.speech import run as run_async
 from muster import signals
-from muster.errors import Interrupted, NotFound
+from muster.errors import BadInput, Interrupted, NotFound
 from muster.ledger import Book
 from muster.ledger.clients import unknown_client
+from muster.ledger.tables import PRIORITIES, USUAL_PRIORITY
 from muster.limits import Mode, mode_for
 from muster.planning import Wanted, check_keys, foresee, in_order, moment_key, open_run
 from muster.report import counted
@@ -29,6 +31,9 @@ def run(
     testing: Annotated[
         bool | None, typer.Option("--testing/--normal", help="The mode; left out, the environment says.")
     ] = None,
+    priority: Annotated[
+        int, typer.Option(help="1 is begun first, 5 last; an hour of waiting counts as one level.")
+    ] = USUAL_PRIORITY,
     plan: Annotated[
         bool, typer.Option(help="Only say what would be done: nothing is opened, nothing is called.")
     ] = False,
@@ -41,9 +46,12 @@ def run(
     muster run posts --client acme --json
     muster run profiles --plan
     """  # noqa: D301, click's own sign for "do not wrap"
+    if priority not in PRIORITIES:
+        raise BadInput(f"--priority {priority} must be between {min(PRIORITIES)}, begun first, and {max(PRIORITIES)}.")
     settings = Settings.read()
     mode = mode_for(settings, None if testing is None else Mode.TESTING if testing else Mode.NORMAL)
-    wanted = Wanted("", "manual", mode, in_order(workloads), tuple(dict.fromkeys(client or ())))
+    clients = tuple(dict.fromkeys(client or ()))
+    wanted = Wanted("", "manual", mode, in_order(workloads), clients, priority=priority)
     if plan:
         run_async(_foresee(settings, wanted, as_json))
         return
@@ -57,7 +65,8 @@ def run(
 def _again(wanted: Wanted) -> str:
     """The command that goes on with the same run, wherever the environment says another mode."""
     clients = [part for client in wanted.clients for part in ("--client", client)]
-    return shlex.join(["muster", "run", *wanted.workloads, *clients, f"--{wanted.mode}"])
+    priority = [] if wanted.priority == USUAL_PRIORITY else ["--priority", str(wanted.priority)]
+    return shlex.join(["muster", "run", *wanted.workloads, *clients, f"--{wanted.mode}", *priority])
 
 
 async def _work(settings: Settings, wanted: Wanted) -> tuple[dict[str, Any], list[Any]]:
@@ -94,7 +103,7 @@ async def _open(book: Book, settings: Settings, wanted: Wanted) -> int:
         note(f"Going on with run {key}.")
     else:
         key = moment_key("run", await book.readings.now())
-    return await open_run(book, settings, Wanted(key, wanted.trigger, wanted.mode, wanted.workloads, wanted.clients))
+    return await open_run(book, settings, replace(wanted, key=key))
 
 
 async def _as_flow(key: str, wanted: Wanted) -> None:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Select, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, case, delete, exists, func, literal, select, update
 
 from muster.errors import LeaseLost
 from muster.ledger.beats import is_alive
 from muster.ledger.database import Database, Row, Tx, reads, writes
 from muster.ledger.live import DRIVER
 from muster.ledger.statements import REMAINING
-from muster.ledger.tables import BATCH, CLIENT
+from muster.ledger.tables import BATCH, CLIENT, PRIORITIES
 from muster.states import WORKING_BATCHES, BatchState
 
 SERVED_WITHIN: Final = timedelta(hours=24)  # what a client was served is forgotten after so long
@@ -112,8 +112,15 @@ async def _serve(tx: Tx, me: Row, clients: Sequence[str]) -> None:
     await tx.run(update(DRIVER).where(DRIVER.c.id == me["id"]).values(clients=list(clients)))
 
 
+def _level(now: datetime) -> ColumnElement[int]:
+    """A batch's priority, one level better for each hour that it has waited."""
+    hours = range(1, max(PRIORITIES))
+    aged = sum((case((BATCH.c.created_at <= now - timedelta(hours=it), 1), else_=0) for it in hours), literal(0))
+    return case((BATCH.c.priority - aged < min(PRIORITIES), min(PRIORITIES)), else_=BATCH.c.priority - aged)
+
+
 def queued_turns(now: datetime, run_id: int | None) -> Select[Any]:
-    """The turns that may be taken, the client that was served least for its weight first, then the oldest batch."""
+    """The turns that may be taken: by priority, then the client served least for its weight, then the oldest batch."""
     other = BATCH.alias("other").c
     blocked = exists().where(
         other.client_id == BATCH.c.client_id,
@@ -132,6 +139,7 @@ def queued_turns(now: datetime, run_id: int | None) -> Select[Any]:
             BATCH.c.run_id,
             func.min(BATCH.c.id).label("oldest"),
             func.count().filter(BATCH.c.fruitless == 0).label("fresh"),
+            func.min(_level(now)).label("level"),
         )
         .where(BATCH.c.state == BatchState.QUEUED, ~blocked)
         .group_by(BATCH.c.client_id, BATCH.c.run_id)
@@ -143,5 +151,5 @@ def queued_turns(now: datetime, run_id: int | None) -> Select[Any]:
         select(queued)
         .join(CLIENT, CLIENT.c.id == queued.c.client_id)
         .outerjoin(served, served.c.client_id == queued.c.client_id)
-        .order_by(func.coalesce(served.c.closed, 0) / CLIENT.c.weight, queued.c.oldest)
+        .order_by(queued.c.level, func.coalesce(served.c.closed, 0) / CLIENT.c.weight, queued.c.oldest)
     )

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from muster.landing import NewItem
-from muster.ledger.tables import Batch
+from muster.ledger.tables import USUAL_PRIORITY, Batch
 from muster.limits import Limits, Terms
 from muster.states import ItemState
 
@@ -37,6 +37,7 @@ class NewBatch:
     limits: Limits
     terms: Terms
     request: Mapping[str, Any]
+    priority: int = USUAL_PRIORITY
 
 
 def batch_row(new: NewBatch, now: datetime) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def batch_row(new: NewBatch, now: datetime) -> dict[str, Any]:
         workload=new.workload,
         key=new.key,
         mode=new.limits.mode,
+        priority=new.priority,
         limits=new.limits.model_dump(mode="json"),
         request=dict(new.request),
         target=new.terms.target,

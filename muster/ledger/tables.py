@@ -19,6 +19,8 @@ from muster.states import (
     RunState,
 )
 
+PRIORITIES: Final = range(1, 6)
+USUAL_PRIORITY: Final = 3
 SUSPECT_FROM: Final = 2  # crashes after which an item is worked alone
 
 
@@ -144,6 +146,7 @@ class Batch(Base, table=True):
     key: str
     state: BatchState = Field(default=BatchState.QUEUED, sa_type=String)
     mode: str
+    priority: int = USUAL_PRIORITY  # 1 is begun first, 5 last; an hour of waiting counts as one level
     limits: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     request: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     upstreams: list[str] = Field(default_factory=list, sa_type=Json)  # that its items call

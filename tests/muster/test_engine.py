@@ -328,3 +328,20 @@ async def test_a_lane_that_can_claim_nothing_although_items_are_due_does_not_spi
     await working
 
     assert claims < 12
+
+
+async def test_an_upstream_that_is_down_for_a_while_fails_no_item(small_book: Book):
+    well_at = asyncio.get_running_loop().time() + 3
+    calls_while_down = 0
+
+    async def down_at_first(item: Claimed, ctx: Context) -> Outcome:
+        nonlocal calls_while_down
+        if asyncio.get_running_loop().time() < well_at:
+            calls_while_down += 1
+            return Retry(kind=ErrorKind.TRANSIENT, error="502")
+        return Succeeded()
+
+    batch = await worked(small_book, 40, Numbers(down_at_first), tries=3)
+
+    assert (batch["state"], batch["succeeded"]) == (BatchState.DONE, 40)
+    assert calls_while_down < 20  # ten failures, and what was in flight with them

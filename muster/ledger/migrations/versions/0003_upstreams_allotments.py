@@ -1,4 +1,4 @@
-"""Upstreams' limits and breakers, and what each lane may use of them; a batch's priority; when items first began.
+"""Upstreams' limits and breakers, and what each lane may use of them; a batch's priority.
 
 Revision ID: 0003
 Revises: 0002
@@ -69,3 +69,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("lane", "upstream", name=op.f("pk_allotment")),
     )
     op.create_index(op.f("ix_allotment_upstream"), "allotment", ["upstream"])
+    op.add_column("batch", sa.Column("priority", sa.Integer(), nullable=False, server_default="3"))

@@ -1,0 +1,97 @@
+"""What a client with 10,000 items costs fifty with 20: how much later these finish, and how even the service was."""
+
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import select
+
+from benchmarks.field import driver, plant, settings_at, simulator
+from muster.explain import explain_batch
+from muster.ledger import Book
+from muster.ledger.tables import BATCH, ITEM
+from muster.shares import jain
+from muster.states import BatchState
+from muster.wiring import open_book
+
+SMALL: Final = {f"small-{number:02}": 20 for number in range(50)}
+BIG: Final = {"big": 10_000}
+AT_ONCE: Final = 40  # calls in flight over all
+DRIVERS: Final = 3
+
+
+async def measure() -> dict[str, Any]:
+    """Three drivers that serve eight clients each at the same time, calls of a second."""
+    alone, _ = await _night(SMALL)
+    beside, told = await _night(BIG | SMALL)
+    return {
+        "small_ones_among_themselves_s": round(alone, 1),
+        "beside_the_big_one_s": round(beside, 1),
+        "ratio": round(beside / alone, 3),
+        **told,
+    }
+
+
+async def _night(clients: dict[str, int]) -> tuple[float, dict[str, Any]]:
+    with simulator(1000) as address, tempfile.TemporaryDirectory() as home:
+        settings = settings_at(Path(home), address).model_copy(update={"lanes": 1})
+        async with open_book(settings) as book:
+            await book.upstreams.set("openai", {"concurrency": AT_ONCE})
+            await plant(book, settings, clients)
+            drivers = [driver(Path(home), MUSTER_CLIENTS_AT_ONCE="8") for _ in range(DRIVERS)]
+            try:
+                began = await _begun(book)
+                ended = await _small_ones_ended(book)
+                told = {"jain": await _jain(book, ended), "explain_ms": await _explain_ms(book)}
+            finally:
+                for it in drivers:
+                    it.kill()
+                    it.wait()
+    return (ended - began).total_seconds(), told
+
+
+async def _batches(book: Book) -> Any:
+    return await book.database.read(lambda tx: tx.rows(select(BATCH)))
+
+
+async def _begun(book: Book) -> datetime:
+    async with asyncio.timeout(60):
+        while not (started := [it["started_at"] for it in await _batches(book) if it["started_at"]]):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    first: datetime = min(started)
+    return first
+
+
+async def _small_ones_ended(book: Book) -> datetime:
+    async with asyncio.timeout(300):
+        while True:
+            small = [it for it in await _batches(book) if it["client_id"] != "big"]
+            if all(it["state"] == BatchState.DONE for it in small):
+                last: datetime = max(it["closed_at"] for it in small)
+                return last
+            await asyncio.sleep(0.2)
+
+
+async def _jain(book: Book, ended: datetime) -> float:
+    """Jain's index of the items a second that each client had closed while it was served."""
+    closed = select(BATCH.c.client_id, ITEM.c.closed_at).join(BATCH, BATCH.c.id == ITEM.c.batch_id)
+    rows = await book.database.read(lambda tx: tx.rows(closed.where(ITEM.c.closed_at.is_not(None))))
+    served = Counter(row["client_id"] for row in rows if row["closed_at"] <= ended)
+    spans = {it["client_id"]: (it["started_at"], it["closed_at"] or ended) for it in await _batches(book)}
+    rates = [
+        served[client] / max(1.0, (min(until, ended) - since).total_seconds())
+        for client, (since, until) in spans.items()
+        if since is not None
+    ]
+    return round(jain(rates), 3)
+
+
+async def _explain_ms(book: Book) -> float:
+    batch = max(await _batches(book), key=lambda it: int(it["total"]))
+    began = time.perf_counter()
+    explain_batch(await book.explaining.facts(batch["id"]))
+    return round(1000 * (time.perf_counter() - began), 1)
