@@ -3,12 +3,11 @@
 import asyncio
 import tempfile
 import time
-from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from benchmarks.field import driver, plant, settings_at, simulator
 from muster.explain import explain_batch
@@ -25,7 +24,7 @@ DRIVERS: Final = 3
 
 
 async def measure() -> dict[str, Any]:
-    """Three drivers that serve eight clients each at the same time, calls of a second."""
+    """A driver that serves eight clients at the same time (two more stand by), calls of a second."""
     alone, _ = await _night(SMALL)
     beside, told = await _night(BIG | SMALL)
     return {
@@ -77,17 +76,22 @@ async def _small_ones_ended(book: Book) -> datetime:
 
 
 async def _jain(book: Book, ended: datetime) -> float:
-    """Jain's index of the items a second that each client had closed while it was served."""
-    closed = select(BATCH.c.client_id, ITEM.c.closed_at).join(BATCH, BATCH.c.id == ITEM.c.batch_id)
-    rows = await book.database.read(lambda tx: tx.rows(closed.where(ITEM.c.closed_at.is_not(None))))
-    served = Counter(row["client_id"] for row in rows if row["closed_at"] <= ended)
-    spans = {it["client_id"]: (it["started_at"], it["closed_at"] or ended) for it in await _batches(book)}
-    rates = [
-        served[client] / max(1.0, (min(until, ended) - since).total_seconds())
-        for client, (since, until) in spans.items()
-        if since is not None
-    ]
+    """Jain's index of the items a second that clients had closed while they were served and others stood in line."""
+    batches = await _batches(book)
+    contended = max(it["started_at"] for it in batches if it["client_id"] != "big")
+    rates = []
+    for it in batches:
+        until = min(it["closed_at"] or ended, ended)
+        if it["client_id"] == "big":
+            rates.append(await _closed(book, it["id"], contended) / (contended - it["started_at"]).total_seconds())
+        elif until <= contended:
+            rates.append(it["total"] / (until - it["started_at"]).total_seconds())
     return round(jain(rates), 3)
+
+
+async def _closed(book: Book, batch_id: int, until: datetime) -> int:
+    closed = select(func.count()).select_from(ITEM).where(ITEM.c.batch_id == batch_id, ITEM.c.closed_at <= until)
+    return int(await book.database.read(lambda tx: tx.value(closed)))
 
 
 async def _explain_ms(book: Book) -> float:

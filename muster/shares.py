@@ -6,7 +6,8 @@ clock.
 
 import heapq
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,7 @@ HORIZON_S: Final = 2.5  # send slots are handed out so far ahead
 BEAT_S: Final = 1.5  # every lane comes by so often
 WINDOW_S: Final = 60.0
 LATE_S: Final = 0.5  # a send slot that was missed by so much is lost
+LEAST_SERVED: Final = 20  # items before a client counts as one that was served much
 SPREAD_S: Final = LATE_S + 0.1  # by which two calls may come closer together than their slots: late, and on the way
 
 Rank = tuple[int, float]
@@ -32,6 +34,7 @@ class Claimant:
     wanted: int = 0  # most calls it would have in flight
     waiting_since: float | None = None  # since when it wants some and holds none
     held_since: float | None = None  # since when it holds some
+    served: int = 0  # items of its batch that are closed
 
     @property
     def charge(self) -> int:
@@ -45,16 +48,39 @@ class Claimant:
         return (0, self.held_since) if now - self.held_since < QUANTUM_S else (2, -self.held_since)
 
 
-def fair_shares(slots: int, claimants: Sequence[Claimant], now: float) -> dict[str, int]:
+def fair_shares(slots: int, claimants: Sequence[Claimant], now: float, *, in_line: int = 0) -> dict[str, int]:
     """Split slots over clients by weighted max-min, then over each client's lanes; nobody gets more than he wants.
 
     Slots are given one by one to the client that has least for its weight, there to the lane that has least; ranks
-    decide between equals, so nobody below his share gets less than one slot less than it.
+    decide between equals, so nobody below his share gets less than one slot less than it. `in_line` clients wait for a
+    driver: a client that was served far more than the others gets no more than if these were here already, unless
+    nobody else wants it.
     """
     if sum(it.wanted for it in claimants) <= slots:
         return {it.lane: it.wanted for it in claimants}
     shares = dict.fromkeys((it.lane for it in claimants), 0)
-    queue = _by_client([it for it in claimants if it.wanted > 0], now)
+    greedy = _served_most(claimants) if in_line and slots >= len(claimants) else frozenset[str]()
+    total = sum({it.client: it.weight for it in claimants}.values()) + in_line
+    for client in greedy:
+        own = [it for it in claimants if it.client == client]
+        _fill(max(1, math.floor(slots * own[0].weight / total)), own, shares, now)
+    _fill(slots - sum(shares.values()), [it for it in claimants if it.client not in greedy], shares, now)
+    _fill(slots - sum(shares.values()), claimants, shares, now)
+    return shares
+
+
+def _served_most(claimants: Sequence[Claimant]) -> frozenset[str]:
+    """Clients that were served far more for their weight than most of those that are served now."""
+    served: dict[str, float] = {}
+    for it in claimants:
+        served[it.client] = max(served.get(it.client, 0.0), it.served / it.weight)
+    usual = max(LEAST_SERVED, 2 * statistics.median(served.values()))
+    return frozenset(client for client, items in served.items() if items > usual)
+
+
+def _fill(slots: int, claimants: Sequence[Claimant], shares: dict[str, int], now: float) -> None:
+    """Give so many slots more, one by one."""
+    queue = _by_client([it for it in claimants if it.wanted > shares[it.lane]], shares, now)
     for _ in range(max(0, slots)):
         if not queue:
             break
@@ -65,10 +91,11 @@ def fair_shares(slots: int, claimants: Sequence[Claimant], now: float) -> dict[s
             heapq.heappush(client.lanes, (share + 1, order, lane))
         if client.lanes:
             heapq.heappush(queue, ((given + 1) / client.weight, first, client, given + 1))
-    return shares
 
 
-def allotment(limit: int, silent: int, claimants: Sequence[Claimant], me: str, now: float, *, most: int = 0) -> int:
+def allotment(
+    limit: int, silent: int, claimants: Sequence[Claimant], me: str, now: float, *, most: int = 0, in_line: int = 0
+) -> int:
     """How many calls the lane `me`, one of the claimants, may have in flight from now on.
 
     `silent` is what lanes that are not heard of may still have in flight. Never more than the limit leaves, and free
@@ -77,7 +104,7 @@ def allotment(limit: int, silent: int, claimants: Sequence[Claimant], me: str, n
     """
     mine = next(it for it in claimants if it.lane == me)
     others = [it for it in claimants if it.lane != me]
-    shares = fair_shares(limit - silent, claimants, now)
+    shares = fair_shares(limit - silent, claimants, now, in_line=in_line)
     free = max(0, limit - silent - sum(it.charge for it in others))
     rank = mine.rank(now)
     is_recent = rank[0] == 0
@@ -89,14 +116,16 @@ def allotment(limit: int, silent: int, claimants: Sequence[Claimant], me: str, n
     return max(gets, min(most, gets + spare))
 
 
-def slots_to_draw(free: int, claimants: Sequence[Claimant], me: str, now: float, *, soon: bool) -> int:
+def slots_to_draw(
+    free: int, claimants: Sequence[Claimant], me: str, now: float, *, soon: bool, in_line: int = 0
+) -> int:
     """How many of the `free` send slots before the horizon the lane `me` draws now.
 
     A claimant holds the send slots that it has drawn and not used; `soon` says that the next free one is due before
     everybody else has come by again, so that it is better used than kept for one who waits longer.
     """
     mine = next(it for it in claimants if it.lane == me)
-    shares = fair_shares(free + sum(it.held for it in claimants), claimants, now)
+    shares = fair_shares(free + sum(it.held for it in claimants), claimants, now, in_line=in_line)
     fair = shares[me] - mine.held
     if soon and mine.wanted > mine.held:
         fair = max(fair, 1)
@@ -126,13 +155,18 @@ class _Client:
     lanes: list[tuple[int, int, Claimant]]  # given so far, place in the order, lane
 
 
-def _by_client(claimants: Sequence[Claimant], now: float) -> list[tuple[float, int, _Client, int]]:
+def _by_client(
+    claimants: Sequence[Claimant], shares: Mapping[str, int], now: float
+) -> list[tuple[float, int, _Client, int]]:
     clients: dict[str, tuple[int, _Client]] = {}
     for order, it in enumerate(sorted(claimants, key=lambda it: (it.rank(now), it.lane))):
         _, client = clients.setdefault(it.client, (order, _Client(it.weight, [])))
         client.weight = max(client.weight, it.weight)
-        client.lanes.append((0, order, it))
-    return [(0.0, first, client, 0) for first, client in clients.values()]
+        heapq.heappush(client.lanes, (shares[it.lane], order, it))
+    has = {name: sum(share for share, _, _ in client.lanes) for name, (_, client) in clients.items()}
+    queue = [(has[name] / client.weight, first, client, has[name]) for name, (first, client) in clients.items()]
+    heapq.heapify(queue)
+    return queue
 
 
 def _owed(it: Claimant, share: int, mine: Rank, now: float) -> int:

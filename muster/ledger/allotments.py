@@ -14,8 +14,8 @@ from muster.allotment import Grant, Report
 from muster.ledger.database import Row, Tx
 from muster.ledger.granting import FRESH, MOST_SLOTS, grant_to
 from muster.ledger.live import ALLOTMENT, UPSTREAM
-from muster.ledger.tables import ITEM
-from muster.states import READY_ITEMS, BreakerState, ItemState
+from muster.ledger.tables import BATCH, ITEM
+from muster.states import READY_ITEMS, BatchState, BreakerState, ItemState
 from muster.upstreams.known import KNOWN, Allowed
 
 _a, _i, _u = ALLOTMENT.c, ITEM.c, UPSTREAM.c
@@ -67,10 +67,13 @@ _DUE: Final = (
 )
 
 
+_IN_LINE: Final = select(func.count(BATCH.c.client_id.distinct())).where(BATCH.c.state == BatchState.QUEUED)
+
+
 async def exchange(tx: Tx, lane: Row, reports: Mapping[str, Report]) -> dict[str, Grant]:
     """Take what a lane says of its upstreams, and grant it its part of each until its next beat.
 
-    `lane` has `id`, `batch_id`, `client_id` and `weight`.
+    `lane` has `id`, `batch_id`, `client_id`, `weight` and `served`.
     """
     return {name: await _exchange(tx, lane, name, reports[name]) for name in sorted(reports)}
 
@@ -106,7 +109,8 @@ async def _exchange(tx: Tx, lane: Row, name: str, report: Report) -> Grant:
     await tx.run(_FORGET, {"of": name, "me": lane["id"], "now": now})
     rows = await _rows(tx, name, lane["id"], now)
     due = len(await tx.rows(_DUE, {"of_batch": lane["batch_id"], "of": name, "now": now}))
-    grant, mine, after = grant_to(lane, report, due, upstream, rows, now)
+    in_line = await tx.value(_IN_LINE)
+    grant, mine, after = grant_to(lane, report, due, upstream, rows, now, in_line)
     row = {**mine, "upstream": name}
     put = tx.insert(ALLOTMENT)
     await tx.run(put.on_conflict_do_update(index_elements=["lane", "upstream"], set_=_excluded(put)), row)

@@ -16,12 +16,13 @@ MOST_SLOTS: Final = 1000  # that a lane may want at one time
 
 
 def grant_to(
-    lane: Row, report: Report, due: int, upstream: Row, rows: Sequence[Row], now: datetime
+    lane: Row, report: Report, due: int, upstream: Row, rows: Sequence[Row], now: datetime, in_line: int = 0
 ) -> tuple[Grant, dict[str, Any], dict[str, Any]]:
     """Hear a lane, and grant it its part until its next beat; with its own row, and the upstream's, after that.
 
-    `lane` has `id`, `batch_id`, `client_id` and `weight`; `rows` are those of all lanes of the upstream, silent ones
-    charged with what they may still have in flight; `due` is how many items the lane could claim.
+    `lane` has `id`, `batch_id`, `client_id`, `weight` and `served`; `rows` are those of all lanes of the upstream,
+    silent ones charged with what they may still have in flight; `due` is how many items the lane could claim; `in_line`
+    is how many clients wait for a driver.
     """
     others = [it for it in rows if it["lane"] != lane["id"]]
     fresh = [it for it in others if now - it["beat_at"] <= FRESH]
@@ -32,7 +33,7 @@ def grant_to(
     breaker = breaker_of(upstream).after(lane["id"], report.heard, now, probe_lives=probe_lives)
     upstream = {**upstream, **breaker_row(upstream, breaker, report.error, now)}
     upstream = told(upstream, report, silent + sum(charge(it) for it in fresh) + report.held, now)
-    grant, slots = _grant(upstream, mine, fresh, silent, now, report.most)
+    grant, slots = _grant(upstream, mine, fresh, silent, now, (report.most, in_line))
     after = {**mine, "allotted": grant.allotted, "slots": mine["slots"] + len(slots)}
     if after["slots"]:
         after["slots_since"] = None
@@ -61,6 +62,7 @@ def _heard(lane: Row, report: Report, due: int, was: Mapping[str, Any], now: dat
         "batch_id": lane["batch_id"],
         "client_id": lane["client_id"],
         "weight": lane["weight"],
+        "served": lane["served"],
         "held": report.held,
         "allotted": was.get("allotted", 0),
         "wanted": wanted,
@@ -79,28 +81,34 @@ def _since(before: datetime | None, now: datetime, *, goes_on: bool = True) -> d
 
 
 def _grant(
-    upstream: Row, mine: Row, others: Sequence[Row], silent: int, now: datetime, most: int
+    upstream: Row, mine: Row, others: Sequence[Row], silent: int, now: datetime, bounds: tuple[int, int]
 ) -> tuple[Grant, list[datetime]]:
     breaker = BreakerState(upstream["breaker"])
     hold_s = _hold(upstream, now)
-    allotted = _allotted(upstream, breaker, mine, others, silent, now, most)
+    allotted = _allotted(upstream, breaker, mine, others, silent, now, bounds)
     pace = pace_now(upstream, now)
     if pace is None:
         return Grant(allotted, None, 0.0, hold_s, breaker), []
-    slots = _draw(pace, mine, others, now) if allotted != 0 and hold_s < HORIZON_S else []
+    slots = _draw(pace, mine, others, now, bounds[1]) if allotted != 0 and hold_s < HORIZON_S else []
     if allotted is not None:  # no more than its send slots let it begin: the rest is others'
         allotted = min(allotted, mine["held"] + mine["slots"] + len(slots))
     return Grant(allotted, tuple((it - now).total_seconds() for it in slots), pace.tokens, hold_s, breaker), slots
 
 
 def _allotted(
-    upstream: Row, breaker: BreakerState, mine: Row, others: Sequence[Row], silent: int, now: datetime, most: int
+    upstream: Row,
+    breaker: BreakerState,
+    mine: Row,
+    others: Sequence[Row],
+    silent: int,
+    now: datetime,
+    bounds: tuple[int, int],
 ) -> int | None:
-    limit = limit_now(upstream, now)
+    limit, (most, in_line) = limit_now(upstream, now), bounds
     share = None
     if limit is not None:
         claimants = [_claimant(it) for it in [*others, mine]]
-        share = allotment(limit, silent, claimants, mine["lane"], now.timestamp(), most=most)
+        share = allotment(limit, silent, claimants, mine["lane"], now.timestamp(), most=most, in_line=in_line)
     if breaker is not BreakerState.HALF_OPEN:
         return share
     return min(1, 1 if share is None else share) if upstream["probe"] == mine["lane"] else 0
@@ -113,16 +121,16 @@ def _hold(upstream: Row, now: datetime) -> float:
     return max([0.0, *((it - now).total_seconds() for it in until if it is not None)])
 
 
-def _draw(pace: Pace, mine: Row, others: Sequence[Row], now: datetime) -> list[datetime]:
+def _draw(pace: Pace, mine: Row, others: Sequence[Row], now: datetime, in_line: int) -> list[datetime]:
     claimants = [_slot_claimant(it) for it in [*others, mine]]
-    n = slots_to_draw(pace.free(now), claimants, mine["lane"], now.timestamp(), soon=pace.is_soon(now))
+    n = slots_to_draw(pace.free(now), claimants, mine["lane"], now.timestamp(), soon=pace.is_soon(now), in_line=in_line)
     return pace.next(n, now)
 
 
 def _claimant(row: Row) -> Claimant:
     return Claimant(
         row["lane"], row["client_id"], row["weight"], row["held"], charge(row), row["wanted"],
-        _seconds(row["waiting_since"]), _seconds(row["held_since"]),
+        _seconds(row["waiting_since"]), _seconds(row["held_since"]), row["served"],
     )  # fmt: skip
 
 
@@ -130,7 +138,7 @@ def _slot_claimant(row: Row) -> Claimant:
     has = _seconds(row["beat_at"]) if row["slots"] else None
     return Claimant(
         row["lane"], row["client_id"], row["weight"], row["slots"], 0, max(row["slots"], row["slots_wanted"]),
-        _seconds(row["slots_since"]), has,
+        _seconds(row["slots_since"]), has, row["served"],
     )  # fmt: skip
 
 

@@ -156,7 +156,8 @@ class Lanes:
         batch = await tx.row(sql.SEE_BATCH, {"batch_id": lease.batch_id, "epoch": lease.epoch})
         if batch is None:
             raise LeaseLost(f"Another driver took batch {lease.batch_id}.")
-        who = {"id": lane, "batch_id": lease.batch_id, "client_id": batch["client_id"], "weight": batch["weight"]}
+        who = {"id": lane, "batch_id": lease.batch_id, **{name: batch[name] for name in ("client_id", "weight")}}
+        who["served"] = batch["total"] - batch["remaining"]
         return standing_of(batch), await exchange(tx, who, reports)
 
     @reads

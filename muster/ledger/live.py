@@ -63,6 +63,7 @@ class Allotment(Base, table=True):
     batch_id: int = Field(sa_type=Id)
     client_id: str
     weight: float
+    served: int  # items of its batch that are closed
     held: int
     allotted: int | None  # None: no limit
     wanted: int

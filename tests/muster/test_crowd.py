@@ -94,7 +94,7 @@ class Crowd:
         now = START + timedelta(seconds=self.t)
         self._settle(now)
         report = lane.allotment.report(self.t, 0, None)
-        who = {"id": lane.name, "batch_id": 1, "client_id": lane.client, "weight": lane.weight}
+        who = {"id": lane.name, "batch_id": 1, "client_id": lane.client, "weight": lane.weight, "served": 0}
         due = 0 if lane.is_leaving else BACKLOG
         grant, row, self.upstream = grant_to(who, report, due, self.upstream, list(self.rows.values()), now)
         self.rows[lane.name] = row

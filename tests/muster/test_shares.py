@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -169,3 +170,27 @@ def test_jains_index_is_one_where_all_have_the_same():
     assert jain([3, 3, 3]) == 1.0
     assert jain([1, 0, 0, 0]) == 0.25
     assert jain([]) == jain([0, 0]) == 1.0
+
+
+def test_a_client_that_was_served_much_leaves_their_part_to_those_who_wait_for_a_driver():
+    big = Claimant("big", "big", wanted=30, served=5000, waiting_since=NOW)
+    small = [Claimant(f"s{it}", f"small-{it}", wanted=16, served=it, waiting_since=NOW) for it in range(7)]
+
+    shares = fair_shares(40, [big, *small], NOW, in_line=42)
+
+    assert shares["big"] == 1  # its part would be four fifths of a call
+    assert {shares[it.lane] for it in small} == {5, 6}
+    assert fair_shares(40, [big, *small], NOW)["big"] == 5
+    assert fair_shares(40, [big, small[0]], NOW, in_line=42) == {"big": 24, "s0": 16}  # nobody else wants it
+
+
+@given(claimants(), st.integers(0, 40), st.integers(1, 60), st.lists(st.integers(0, 9999), min_size=8, max_size=8))
+def test_whoever_waits_in_line_costs_nobody_a_slot_that_is_wanted(
+    lanes: list[Claimant], slots: int, in_line: int, served: list[int]
+):
+    lanes = [replace(it, served=n) for it, n in zip(lanes, served, strict=False)]
+
+    shares = fair_shares(slots, lanes, NOW, in_line=in_line)
+
+    assert sum(shares.values()) == min(slots, sum(it.wanted for it in lanes))
+    assert all(0 <= shares[it.lane] <= it.wanted for it in lanes)

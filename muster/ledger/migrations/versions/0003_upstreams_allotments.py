@@ -55,6 +55,7 @@ def upgrade() -> None:
         sa.Column("batch_id", ID, nullable=False),
         sa.Column("client_id", sa.String(), nullable=False),
         sa.Column("weight", sa.Float(), nullable=False),
+        sa.Column("served", sa.Integer(), nullable=False),
         sa.Column("held", sa.Integer(), nullable=False),
         sa.Column("allotted", sa.Integer(), nullable=True),
         sa.Column("wanted", sa.Integer(), nullable=False),
