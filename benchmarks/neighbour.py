@@ -20,11 +20,11 @@ from muster.wiring import open_book
 SMALL: Final = {f"small-{number:02}": 20 for number in range(50)}
 BIG: Final = {"big": 10_000}
 AT_ONCE: Final = 40  # calls in flight over all
-DRIVERS: Final = 3
+AT_A_TIME: Final = 8  # clients
 
 
 async def measure() -> dict[str, Any]:
-    """A driver that serves eight clients at the same time (two more stand by), calls of a second."""
+    """A driver that serves eight clients at the same time, calls of a second."""
     alone, _ = await _night(SMALL)
     beside, told = await _night(BIG | SMALL)
     return {
@@ -41,15 +41,14 @@ async def _night(clients: dict[str, int]) -> tuple[float, dict[str, Any]]:
         async with open_book(settings) as book:
             await book.upstreams.set("openai", {"concurrency": AT_ONCE})
             await plant(book, settings, clients)
-            drivers = [driver(Path(home), MUSTER_CLIENTS_AT_ONCE="8") for _ in range(DRIVERS)]
+            drives = driver(Path(home), MUSTER_CLIENTS_AT_ONCE=str(AT_A_TIME))
             try:
                 began = await _begun(book)
                 ended = await _small_ones_ended(book)
                 told = {"jain": await _jain(book, ended), "explain_ms": await _explain_ms(book)}
             finally:
-                for it in drivers:
-                    it.kill()
-                    it.wait()
+                drives.kill()
+                drives.wait()
     return (ended - began).total_seconds(), told
 
 
@@ -76,17 +75,21 @@ async def _small_ones_ended(book: Book) -> datetime:
 
 
 async def _jain(book: Book, ended: datetime) -> float:
-    """Jain's index of the items a second that clients had closed while they were served and others stood in line."""
+    """Jain's index of the items a second that clients had closed while they were served, from when all turns are taken.
+
+    Before that there is nobody to share with: whoever comes first has every call.
+    """
     batches = await _batches(book)
-    contended = max(it["started_at"] for it in batches if it["client_id"] != "big")
-    rates = []
-    for it in batches:
-        until = min(it["closed_at"] or ended, ended)
-        if it["client_id"] == "big":
-            rates.append(await _closed(book, it["id"], contended) / (contended - it["started_at"]).total_seconds())
-        elif until <= contended:
-            rates.append(it["total"] / (until - it["started_at"]).total_seconds())
+    since = sorted(it["started_at"] for it in batches if it["started_at"])[AT_A_TIME - 1]
+    rates = [it["total"] / (it["closed_at"] - it["started_at"]).total_seconds() for it in batches if _within(it, since)]
+    for big in (it for it in batches if it["client_id"] == "big"):
+        before, after = await _closed(book, big["id"], since), await _closed(book, big["id"], ended)
+        rates.append((after - before) / (ended - since).total_seconds())
     return round(jain(rates), 3)
+
+
+def _within(batch: Any, since: datetime) -> bool:
+    return bool(batch["client_id"] != "big" and batch["started_at"] >= since)
 
 
 async def _closed(book: Book, batch_id: int, until: datetime) -> int:

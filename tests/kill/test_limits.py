@@ -7,6 +7,7 @@ import statistics
 import time
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select
 
 from muster.ledger.live import ALLOTMENT
@@ -36,6 +37,7 @@ async def churn(field: Field, seconds: float, rng: random.Random) -> None:
             victim.send(signal.SIGCONT)
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # each takes over a minute
 async def test_a_rate_holds_over_all_processes_and_is_used(database_url: str, tmp_path: Path):
     async with a_field(
         database_url, tmp_path, latency_ms=500, simulated=["--rate-per-minute", "600"],
@@ -57,6 +59,7 @@ async def test_a_rate_holds_over_all_processes_and_is_used(database_url: str, tm
         assert calls >= 0.88 * 10 * (time.monotonic() - began)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_concurrency_limit_holds_for_long_calls_and_is_used(database_url: str, tmp_path: Path):
     async with a_field(
         database_url, tmp_path, latency_ms=3000, simulated=["--latency-spread", "0.9"],
