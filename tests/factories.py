@@ -9,6 +9,7 @@ from muster.ledger.database import Tx
 from muster.ledger.lease import Lease
 from muster.ledger.opening import NewBatch
 from muster.ledger.runs import NewRun
+from muster.ledger.tables import USUAL_PRIORITY
 from muster.limits import Limits, Mode, Terms
 from muster.selection import Decision
 
@@ -34,19 +35,27 @@ async def a_client(book: Book, client_id: str = "acme", **said: Any) -> str:
 
 
 async def a_batch(
-    book: Book, items: int = 5, *, key: str = "k", client: str = "acme", terms: Terms | None = None, **limits: Any
+    book: Book,
+    items: int = 5,
+    *,
+    key: str = "k",
+    client: str = "acme",
+    terms: Terms | None = None,
+    workload: str = "numbers",
+    priority: int = USUAL_PRIORITY,
+    **limits: Any,
 ) -> int:
     """An open batch of numbered items of an upstream called `web`, with its client and run."""
     await a_client(book, client)
     run_id, _ = await book.runs.open(
-        NewRun(f"run-{key}", "manual", Mode.NORMAL, {}), [Decision(client, True, ("numbers",), None)]
+        NewRun(f"run-{key}", "manual", Mode.NORMAL, {}), [Decision(client, True, (workload,), None)]
     )
 
     async def plan() -> AsyncGenerator[NewItem, None]:
         for number in range(items):
             yield NewItem(str(number), "web", {"number": number})
 
-    new = NewBatch(run_id, client, "numbers", key, some_limits(**limits), terms or Terms(), {})
+    new = NewBatch(run_id, client, workload, key, some_limits(**limits), terms or Terms(), {}, priority)
     batch_id, _ = await book.batches.open(new, plan)
     return batch_id
 

@@ -30,10 +30,10 @@ def test_a_testing_run_prints_one_object_and_its_progress_elsewhere(two_clients:
     said = muster_process("run", "profiles", "posts", "--testing", "--json")
     assert said.code == 0
     account = said.json
-    assert set(account) == {"run", "mode", "state", "clients", "batches"}
+    assert set(account) == {"run", "mode", "state", "clients", "batches", "fairness"}
     assert (account["mode"], account["state"]) == ("testing", "done")
     assert [(it["id"], it["included"]) for it in account["clients"]] == [("acme", True), ("birch", True)]
-    assert all(set(it) == COUNTS | {"gained"} for it in account["batches"])
+    assert all(set(it) == COUNTS | {"gained", "reason"} for it in account["batches"])
     by_name = {(it["client"], it["workload"]): it for it in account["batches"]}
     assert by_name["acme", "profiles"]["succeeded"] == 5
     assert by_name["acme", "posts"]["gained"] <= 5

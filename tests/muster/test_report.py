@@ -1,6 +1,7 @@
 """What reports say: counts that add up, shapes that scripts rely on, cells that stay in their table."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from muster.report import (
     batch_markdown,
     cell,
     failure_rows,
+    fairness,
     outcome_of,
     percent,
     run_line,
@@ -34,7 +36,7 @@ def a_batch(**said: Any) -> dict[str, Any]:
         "skipped": 2,
     }
     batch |= {"failed": 1, "cancelled": 0, "remaining": 0, "gained": 0, "target": None, "run_key": "run:1"}
-    batch |= {"mode": "normal", "cost_micros": 1_234_567, "reason": None, **said}
+    batch |= {"mode": "normal", "cost_micros": 1_234_567, "reason": None, "started_at": None, **said}
     return batch | {"total": sum(batch[name] for name in (*COUNTS, "remaining"))}
 
 
@@ -69,6 +71,7 @@ def test_a_run_has_the_shape_that_scripts_rely_on():
             {"id": "zeta", "included": False, "reason": "client is paused"},
         ],
         "batches": [batch_line(a_batch())],
+        "fairness": {"jain": 1.0, "waited": {}},
     }
 
 
@@ -145,3 +148,15 @@ def test_a_runs_report_accounts_for_every_client_and_item():
 def test_failed_items_are_safe_to_show():
     (row,) = failure_rows([{"key": "<i>", "error_kind": "parse", "error": "a|b", "tries": 2}])
     assert row == {"item": "&#60;i&#62;", "cause": "parse", "error": "a&#124;b", "tries": 2}
+
+
+def test_a_report_says_who_waited_longest_and_how_even_that_was():
+    opened = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+    at = {"created_at": opened, "closed_at": opened + timedelta(minutes=10)}
+    quick = a_batch(**at, client_id="quick", started_at=opened)
+    slow = a_batch(**at, client_id="slow", started_at=opened + timedelta(minutes=5))
+    never = a_batch(**at, client_id="never", started_at=None)
+
+    assert fairness([quick, slow, never]) == {"jain": 0.9, "waited": {"quick": 0.0, "slow": 0.5}}
+    assert "slow waited longest for a driver: 50% of its time." in run_markdown(a_run(), DECISIONS, [quick, slow])
+    assert fairness([]) == {"jain": 1.0, "waited": {}}

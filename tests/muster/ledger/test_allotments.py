@@ -8,16 +8,18 @@ from sqlalchemy import select, update
 from muster.allotment import Grant, Report
 from muster.breaker import FAILURES, Heard
 from muster.errors import NotFound
+from muster.landing import land
 from muster.ledger import Book
 from muster.ledger.lease import Lease
 from muster.ledger.live import ALLOTMENT, UPSTREAM
 from muster.ledger.standing import Ready
 from muster.ledger.tables import BATCH, ITEM, SUSPECT_FROM
 from muster.limits import Terms
+from muster.outcomes import Succeeded
 from muster.states import BreakerState
 from muster.upstreams.hints import Bucket, Room
 from tests.conftest import Clock
-from tests.factories import a_batch, a_lease
+from tests.factories import a_batch, a_lease, no_rows
 
 
 async def grants(book: Book, lease: Lease, lane: str, **said: Any) -> Grant:
@@ -210,3 +212,31 @@ async def test_suspects_of_an_upstream_that_is_called_no_more_keep_no_lane_waiti
     _, standing = await book.lanes.claim(lease, "one", Terms(), {"web": 5})
 
     assert standing.ready == Ready(suspects=1, others=False)
+
+
+async def test_two_workloads_that_call_the_same_upstream_share_its_limit(book: Book):
+    numbers = await a_lease(book, 50, key="a", lanes=["one"])
+    letters = await a_lease(book, 50, key="b", workload="letters", lanes=["two"])
+    await grants(book, numbers, "one")
+    await grants(book, letters, "two")
+    await limited(book, concurrency=6)
+
+    for _ in range(2):
+        parts = [(await grants(book, lease, lane)).allotted for lease, lane in ((numbers, "one"), (letters, "two"))]
+
+    assert parts == [3, 3]
+
+
+async def test_who_waits_for_a_driver_has_the_part_of_one_that_was_served_much_used_by_the_others(book: Book):
+    lanes = await crowd(book, 4, concurrency=24)
+    (big, lane), *_ = lanes
+    items, _ = await book.lanes.claim(big, lane, Terms(), {"web": 45})
+    await book.lanes.settle(big, lane, [land(it, Succeeded(), tries=1) for it in items], no_rows)
+    for number in range(20):
+        await a_batch(book, 1, key=f"waits-{number}", client=f"waits-{number}")
+
+    for _ in range(2):
+        parts = [(await grants(book, lease, name)).allotted for lease, name in lanes]
+
+    assert parts[0] == 1
+    assert sorted(it or 0 for it in parts[1:]) == [7, 8, 8]

@@ -127,3 +127,14 @@ async def test_a_turn_that_went_wrong_is_taken_again_once_its_batch_was_queued_a
 
     assert await book.drivers.pick("me", [again], wary=[again]) is None
     assert await book.drivers.pick("me", wary=[again]) == again
+
+
+async def test_priority_comes_before_fairness_and_an_hour_of_waiting_counts_as_a_level(book: Book, clock: Clock):
+    await a_batch(book, key="old", client="old", priority=5)
+    clock.pass_(2 * 3600 + 1)
+    await a_batch(book, key="usual", client="usual")
+    await a_batch(book, key="late", client="late", priority=4)
+    await a_batch(book, key="urgent", client="urgent", priority=1)
+    await book.drivers.enter("me")
+
+    assert await picks(book, "me", 5) == ["urgent", "old", "usual", "late"]
