@@ -55,7 +55,7 @@ _SETTLE: Final = (
         slots_wanted=0,
     )
 )
-_DUE: Final = (
+_DUE: Final = select(func.count()).select_from(
     select(_i.id)
     .where(
         _i.batch_id == bindparam("of_batch"),
@@ -64,9 +64,8 @@ _DUE: Final = (
         (_i.state != ItemState.WAITING) | (_i.due_at <= bindparam("now", type_=_i.due_at.type)),
     )
     .limit(MOST_SLOTS)
+    .subquery()
 )
-
-
 _IN_LINE: Final = select(func.count(BATCH.c.client_id.distinct())).where(BATCH.c.state == BatchState.QUEUED)
 
 
@@ -108,7 +107,7 @@ async def _exchange(tx: Tx, lane: Row, name: str, report: Report) -> Grant:
     now = await tx.now()
     await tx.run(_FORGET, {"of": name, "me": lane["id"], "now": now})
     rows = await _rows(tx, name, lane["id"], now)
-    due = len(await tx.rows(_DUE, {"of_batch": lane["batch_id"], "of": name, "now": now}))
+    due = int(await tx.value(_DUE, {"of_batch": lane["batch_id"], "of": name, "now": now}))
     in_line = await tx.value(_IN_LINE)
     grant, mine, after = grant_to(lane, report, due, upstream, rows, now, in_line)
     row = {**mine, "upstream": name}

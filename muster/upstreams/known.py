@@ -16,5 +16,5 @@ class Allowed:
 
 KNOWN: Final[Mapping[str, Allowed]] = {
     "openai": Allowed(concurrency=64),  # its rates differ by account, and its answers tell them
-    "apify": Allowed(concurrency=25),  # actor runs at one time, as the smallest plan has it
+    "apify": Allowed(concurrency=64),  # actor runs; where a plan bears fewer, its answers say so
 }

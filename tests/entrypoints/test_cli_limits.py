@@ -14,7 +14,7 @@ async def queued(book: Book) -> int:
 def test_limits_are_listed_set_and_lifted(muster: Muster):
     usual = muster("limits", "list")
     assert usual.code == 0
-    assert usual.out.splitlines()[1].split()[:3] == ["apify", "0", "25"]
+    assert usual.out.splitlines()[1].split()[:3] == ["apify", "0", "64"]
 
     said = muster("limits", "set", "openai", "--concurrency", "20", "--per-minute", "600")
     assert said.out == "openai: concurrency 20, per minute 600, tokens per minute none.\n"
@@ -24,7 +24,7 @@ def test_limits_are_listed_set_and_lifted(muster: Muster):
     assert (openai["name"], openai["concurrency"], openai["per_minute"]) == ("openai", None, 600)
     findings = {it["what"]: it["said"] for it in muster("doctor", "--json").json["findings"]}
     assert findings["limits of openai"] == "per minute 600; breaker closed"
-    assert findings["limits of apify"] == "concurrency 25; breaker closed"
+    assert findings["limits of apify"] == "concurrency 64; breaker closed"
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,8 @@ async def a_field(
             await empty.upgrade()
         settings = _settings(said)
         async with open_book(settings) as book:
+            for upstream in UPSTREAMS.values():  # calls of the killed would count until they have timed out
+                await book.upstreams.set(upstream, {"concurrency": None})
             there = Field(book, settings, sim, said, folder)
             try:
                 yield there
