@@ -72,6 +72,14 @@ class Settings(BaseSettings):
     # Upstreams, by their customary names
     openai_api_key: SecretStr | None = Field(None, validation_alias=_named("OPENAI_API_KEY"))
     openai_base_url: str = Field("https://api.openai.com/v1", validation_alias=_named("OPENAI_BASE_URL"))
+    perplexity_api_key: SecretStr | None = Field(None, validation_alias=_named("PERPLEXITY_API_KEY"))
+    perplexity_base_url: str = Field("https://api.perplexity.ai", validation_alias=_named("PERPLEXITY_BASE_URL"))
+    gemini_api_key: SecretStr | None = Field(None, validation_alias=_named("GEMINI_API_KEY"))
+    gemini_base_url: str = Field(
+        "https://generativelanguage.googleapis.com/v1beta", validation_alias=_named("GEMINI_BASE_URL")
+    )
+    anthropic_api_key: SecretStr | None = Field(None, validation_alias=_named("ANTHROPIC_API_KEY"))
+    anthropic_base_url: str = Field("https://api.anthropic.com", validation_alias=_named("ANTHROPIC_BASE_URL"))
     apify_token: SecretStr | None = Field(None, validation_alias=_named("APIFY_TOKEN"))
     apify_base_url: str = Field("https://api.apify.com", validation_alias=_named("APIFY_BASE_URL"))
     scoring_model: str = Field("gpt-6-luna", description="model that scores profiles")

@@ -30,18 +30,27 @@ def address(text: str, variable: str, example: str) -> str:
     return str(url).rstrip("/")
 
 
-def bearer(key: SecretStr | None, variable: str) -> dict[str, str]:
-    """The header that carries the key.
+def secret(key: SecretStr | None, variable: str) -> str:
+    """The key itself, for the header that carries it.
 
     Raises:
         Unanswered: `denied`, there is no key, or it cannot be one.
     """
-    secret = key.get_secret_value().strip() if key else ""
-    if not secret:
+    told = key.get_secret_value().strip() if key else ""
+    if not told:
         raise _denied(f"{variable} is not set; set it and resume the batch.")
-    if not secret.isascii() or not secret.isprintable() or " " in secret:
+    if not told.isascii() or not told.isprintable() or " " in told:
         raise _denied(f"{variable} holds characters that no key has; set it again and resume the batch.")
-    return {"authorization": f"Bearer {secret}"}
+    return told
+
+
+def bearer(key: SecretStr | None, variable: str) -> dict[str, str]:
+    """The usual header that carries the key.
+
+    Raises:
+        Unanswered: `denied`, there is no key, or it cannot be one.
+    """
+    return {"authorization": f"Bearer {secret(key, variable)}"}
 
 
 def _denied(error: str) -> Unanswered:

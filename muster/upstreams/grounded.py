@@ -1,0 +1,84 @@
+"""An answer of a model that could search the web, whichever provider gave it, and where it says it found things."""
+
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+
+from muster.outcomes import ErrorKind
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A page that an answer names as its source; `domain` is the publisher's, normalised."""
+
+    url: str
+    domain: str
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroundedAnswer:
+    """What a model said; without `grounded` it did not search, and what it cites, if anything, it did not look up."""
+
+    text: str
+    model: str  # as answered
+    citations: tuple[Citation, ...] = ()  # each page once, in the order of the text
+    searches: int = 0  # that are billed
+    grounded: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0  # thoughts included
+    cost_micros: int | None = None  # where the provider says it; None: it has to be priced
+    mark: ErrorKind | None = None  # `refused` or `cut_off`; a refusal's text is its reason
+    id: str = ""
+
+
+class Provider(Protocol):
+    """An adapter that asks a model with web search."""
+
+    async def ask(
+        self, prompt: str, *, model: str, max_tokens: int, country: str | None = None, timeout: float = 180  # noqa: ASYNC109
+    ) -> GroundedAnswer:  # fmt: skip
+        """Ask once, within `timeout` seconds; `country` is where the asker seems to be, in two letters (ISO 3166-1).
+
+        Raises:
+            Unanswered: no key, no answer, an error, or an answer that cannot be read.
+        """
+        ...
+
+
+def page(url: str) -> str:
+    """The address without what only follows readers around (`utm_…`), so that the same page is the same."""
+    parts = _split(url)
+    told = parse_qsl(parts.query, keep_blank_values=True)
+    kept = [(name, value) for name, value in told if not name.lower().startswith("utm_")]
+    return url.strip() if len(kept) == len(told) else urlunsplit(parts._replace(query=urlencode(kept)))
+
+
+def domain_of(url: str) -> str:
+    """Whose page it is: the host in lower case, without port and `www.`; empty if there is none.
+
+    Takes a bare domain as well, as Gemini names its publishers.
+    """
+    text = url.strip()
+    host = _split(text if "://" in text else f"//{text}").hostname or ""
+    try:
+        host = host.encode("ascii").decode() if host.isascii() else host.encode("idna").decode()
+    except UnicodeError:
+        return ""
+    host = host.lower().rstrip(".").removeprefix("www.")
+    return host if "." in host and " " not in host else ""
+
+
+def once_each(citations: list[Citation]) -> tuple[Citation, ...]:
+    """The citations, each page once, in their order."""
+    first: dict[str, Citation] = {}
+    for it in citations:
+        first.setdefault(it.url, it)
+    return tuple(first.values())
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url.strip())
+    except ValueError:
+        return urlsplit("")
