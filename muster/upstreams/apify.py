@@ -1,7 +1,6 @@
 """Apify's actors: start a run, wait for its end, read its dataset (`/v2/actors`, `/v2/actor-runs`, `/v2/datasets`)."""
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -18,7 +17,7 @@ from muster.settings import Settings, variable
 from muster.upstreams.access import address, bearer
 from muster.upstreams.answers import Answer, Unanswered, check
 from muster.upstreams.caller import Call, Sender
-from muster.upstreams.lenient import mapping
+from muster.upstreams.lenient import mapping, micros
 from muster.upstreams.words import clean
 
 T = TypeVar("T")
@@ -186,11 +185,7 @@ def _run(answer: Answer) -> ActorRun:
     if not isinstance(data.get("id"), str):
         raise _unreadable(answer, "no run")
     status, dataset, message = (str(data.get(key) or "") for key in ("status", "defaultDatasetId", "statusMessage"))
-    return ActorRun(data["id"], status, dataset, _micros(data.get("usageTotalUsd")), clean(message))
-
-
-def _micros(dollars: Any) -> int:
-    return round(dollars * 1_000_000) if isinstance(dollars, int | float) and 0 < dollars < math.inf else 0
+    return ActorRun(data["id"], status, dataset, micros(data.get("usageTotalUsd")) or 0, clean(message))
 
 
 def _unreadable(answer: Answer, what: str) -> Unanswered:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from muster.upstreams.lenient import mapping
+from muster.upstreams.lenient import mapping, text
 
 _COUNTS: Final = ("likes", "comments", "shares")
 
@@ -129,5 +129,4 @@ def _id(value: Any) -> str:
 
 
 def _text(value: Any) -> str | None:
-    """A text without the zero bytes that PostgreSQL does not take; None if there is none."""
-    return value.replace("\x00", "") or None if isinstance(value, str) else None
+    return text(value) or None
