@@ -85,11 +85,9 @@ class Caller:
         ms = 1000 * (time.perf_counter() - started)
         if (room := room_of(headers)) is not None:
             self._rooms[upstream] = room
-        if status not in range(200, 300):
-            body = _without_key(body, call)
-        elif len(body) > MAX_BODY:
+        if status in range(200, 300) and len(body) > MAX_BODY:
             raise Unanswered(_too_long(status, upstream))
-        return Answer(status, headers, body, ms, upstream)
+        return Answer(status, headers, _without_key(body, call), ms, upstream)
 
     def room(self, upstream: str) -> Room | None:
         """What the upstream said last of the room that is left; said once."""
@@ -157,7 +155,7 @@ def _too_long(status: int, upstream: str) -> Failed:
 
 
 def _without_key(body: bytes, call: Call) -> bytes:
-    """An error's body, should it repeat the key that it was asked with."""
+    """The body, should it repeat the key that it was asked with; errors come with good statuses too."""
     for name in _KEY_HEADERS:
         key = call.headers.get(name, "").rpartition(" ")[2].encode()
         if len(key) >= _SHORTEST_KEY:
