@@ -1,10 +1,12 @@
 """An answer of a model that could search the web, whichever provider gave it, and where it says it found things."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from muster.outcomes import ErrorKind
+from muster.upstreams.lenient import text
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,20 @@ def domain_of(url: str) -> str:
 
     Takes a bare domain as well, as Gemini names its publishers.
     """
-    text = url.strip()
-    host = _split(text if "://" in text else f"//{text}").hostname or ""
+    address = url.strip()
+    host = _split(address if "://" in address else f"//{address}").hostname or ""
     try:
         host = host.encode("ascii").decode() if host.isascii() else host.encode("idna").decode()
     except UnicodeError:
         return ""
     host = host.lower().rstrip(".").removeprefix("www.")
     return host if "." in host and " " not in host else ""
+
+
+def cited(sources: Iterable[Mapping[str, Any]]) -> tuple[Citation, ...]:
+    """The pages of objects with a `url` and perhaps a `title`, each once, in their order."""
+    told = [(page(text(it.get("url"))), text(it.get("title"))) for it in sources]
+    return once_each([Citation(url, domain_of(url), title or None) for url, title in told if url])
 
 
 def once_each(citations: list[Citation]) -> tuple[Citation, ...]:
