@@ -5,7 +5,7 @@ Sources: the vendors' descriptions of their errors, as of November 2026. No adap
 
 import re
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -116,6 +116,23 @@ _ASKED: Final[Mapping[str, Mapping[ErrorKind, ErrorKind]]] = {  # by `x-should-r
     "false": {_K.TRANSIENT: _K.REJECTED, _K.THROTTLED: _K.REJECTED},
 }  # an empty account and a bad key stay what they are
 
+_NAMED: Final = {  # the status of the HTTP error whose name OpenAI, Perplexity or Anthropic give as a code
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "api_error": 500,
+    "internal_error": 500,
+    "internal_server_error": 500,
+    "server_error": 500,
+    "vector_store_timeout": 500,
+    "overloaded_error": 503,
+    "slow_down": 503,
+    "timeout_error": 504,
+}
+_NAMELESS: Final = 500  # nothing says that the item is to blame
+
 
 def check(answer: Answer, *, gone: bool = False) -> Answer:
     """Give a good answer back; `gone` says that the URL names the item's own thing, so that a 404 means it is no more.
@@ -126,6 +143,27 @@ def check(answer: Answer, *, gone: bool = False) -> Answer:
     if answer.status in range(200, 300):
         return answer
     raise Unanswered(_outcome(answer, gone=gone))
+
+
+def failed(answer: Answer, error: Any, *, tokens: int = 0, cost_micros: int = 0) -> Unanswered:
+    """What an error says that came with a good status: what the HTTP error of its code's name would, else `rejected`.
+
+    What the answer cost goes with it.
+    """
+    codes, message = list(_codes(error)), said(error)
+    status = next((_NAMED[it] for it in codes if it in _NAMED), 400 if codes else _NAMELESS)
+    kind = _kind(replace(answer, status=status), codes, message)
+    words = sentence(f"{answer.upstream} answered {answer.status} with an error", message or ", ".join(codes))
+    outcome: Retry | Failed = Retry(kind=kind, error=words, wait=wait_hint(answer))
+    if kind is _K.REJECTED:
+        outcome = Failed(kind=kind, error=words)
+    return Unanswered(replace(outcome, status_code=answer.status, tokens=tokens, cost_micros=cost_micros))
+
+
+def wordless(upstream: str, why: str = "", *, tokens: int = 0, cost_micros: int = 0) -> Unanswered:
+    """A good answer without a message in it, which cost what it cost."""
+    error = sentence(f"{upstream} answered without a message", why)
+    return Unanswered(Retry(kind=_K.PARSE, error=error, tokens=tokens, cost_micros=cost_micros))
 
 
 def wait_hint(answer: Answer) -> float | None:

@@ -12,9 +12,9 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from muster.outcomes import ErrorKind, Failed, Retry
 from muster.settings import Settings, variable
 from muster.upstreams.access import address, bearer
-from muster.upstreams.answers import Answer, Unanswered, check, said
+from muster.upstreams.answers import Answer, Unanswered, check, said, wordless
 from muster.upstreams.caller import Call, Sender
-from muster.upstreams.lenient import mapping
+from muster.upstreams.lenient import count, mapping
 from muster.upstreams.words import sentence
 
 M = TypeVar("M", bound=BaseModel)
@@ -116,14 +116,10 @@ def _completion(answer: Answer) -> Completion:
     text = _text(message.get("content"))
     if refusal := _text(message.get("refusal")):
         mark, text = ErrorKind.REFUSED, refusal
+    tokens = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     if text is None and mark is None:
-        raise _retry(ErrorKind.PARSE, sentence(f"{_NAME} answered without a message", said(document)))
-    tokens = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+        raise wordless(_NAME, said(document), tokens=sum(tokens))
     return Completion(text or "", str(document.get("model") or ""), *tokens, mark, str(document.get("id") or ""))
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _text(content: Any) -> str | None:
