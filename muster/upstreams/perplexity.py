@@ -21,7 +21,7 @@ from muster.upstreams.lenient import count, mapping, objects
 
 _EXAMPLE: Final = "https://api.perplexity.ai"
 _PRESET: Final = "preset:"
-_NUMBER: Final = re.compile(r"\[([0-9]{1,9})\]")  # `[1]`, as the text points to a result
+_NUMBER: Final = re.compile(r"\[([0-9]+)\]")  # `[1]`, as the text points to a result
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ GOOD = document(
     search(action={"type": "open_page", "url": "https://a.com"}),
     message(
         says("Use Acme. ", cites("https://www.acme.com/x?utm_source=openai", "Acme"), cites("https://b.org/", None)),
+        {"type": "brand_new_part", "text": "nor this"},
         says("Or B.", cites("https://www.acme.com/x", "Again"), {"type": "file_citation", "file_id": "f"}),
     ),
     {"type": "brand_new_item", "content": [says("not this")]},
