@@ -7,7 +7,7 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import engine, limits, memory, neighbour, prefect_calls, takeover
+from benchmarks import engine, limits, memory, neighbour, prefect_calls, prompts, takeover
 
 ALL = {
     "engine": engine.measure,
@@ -15,6 +15,7 @@ ALL = {
     "memory": memory.measure,
     "neighbour": neighbour.measure,
     "prefect_calls": prefect_calls.measure,
+    "prompts": prompts.measure,
     "takeover": takeover.measure,
 }
 

@@ -30,6 +30,7 @@ class Calls:
 
     name: ClassVar[str] = "calls"
     needs: ClassVar[tuple[str, ...]] = ()
+    nothing: ClassVar[str] = "no calls"
     longest_s: ClassVar[float] = 60.0
     address: ClassVar[str] = ""
 

@@ -10,14 +10,23 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import load_flow_from_entrypoint
 
 from deployments.setup import POOL
+from muster.settings import Settings, variable
 
 ROOT: Final = Path(__file__).parent.parent
 FILE: Final = ROOT / "prefect.yaml"
 
 
+def filled(settings: Settings) -> dict[str, str]:
+    """The variables that `prefect.yaml` names, as the settings have them."""
+    return {variable(name): str(getattr(settings, name)) for name in ("timezone", "nightly_cron", "check_cron")}
+
+
 def rows(path: Path = FILE) -> list[dict[str, Any]]:
-    """The deployments of the file."""
-    found: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]
+    """The deployments of the file, with its variables filled in."""
+    text = path.read_text(encoding="utf-8")
+    for name, value in filled(Settings.read()).items():
+        text = text.replace(f"{{{{ ${name} }}}}", value)
+    found: list[dict[str, Any]] = yaml.safe_load(text)["deployments"]
     return found
 
 

@@ -19,6 +19,8 @@ from muster.upstreams.hints import Room
 
 TTL_S: Final = 4.5  # an allotment lasts so long from the beat that gave it
 GRACE_S: Final = 0.5  # two clocks may run so much apart meanwhile
+LEAST_HOLD_S: Final = 1.0  # after a 429 without a hint
+LONGEST_HOLD_S: Final = 600.0  # for which everybody waits; an item may be asked to wait for longer
 FAILING: Final = frozenset({ErrorKind.TRANSIENT, ErrorKind.UNKNOWN_OUTCOME})  # what speaks against the upstream itself
 NEUTRAL: Final = frozenset({ErrorKind.BUG, ErrorKind.RESOURCE, ErrorKind.THROTTLED})  # what says nothing of its health
 NOTHING: Final = Heard()
@@ -27,6 +29,11 @@ NOTHING: Final = Heard()
 def boot_time() -> float:
     """Seconds on this machine's clock, which runs on while it sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+def hold_for(hint_s: float | None) -> float:
+    """Seconds for which nobody calls an upstream that throttled."""
+    return min(LONGEST_HOLD_S, max(LEAST_HOLD_S, hint_s or 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,7 @@ class Allotment:
         self._most, self._longest_s = most, longest_s
         self._grant = Grant(allotted=0)
         self._granted_at = 0.0
+        self._pledged: int | None = None  # most calls in flight while the ledger has not answered a report
         self._held_until = 0.0
         self._slots: deque[Slot] = deque()
         self._began = 0
@@ -136,7 +144,7 @@ class Allotment:
 
     def claimable(self, now: float, within: float, ahead: int) -> int:
         """How many items may be claimed: for calls that may begin `within` so many seconds, and `ahead` of these."""
-        if now + within < self._held_until or self._has_bad_news:
+        if now + within < self._held_until or self._has_bad_news or self._grant.breaker is BreakerState.OPEN:
             return 0
         room = self._room(now)
         if room == 0 and self.held == 0:
@@ -178,6 +186,7 @@ class Allotment:
     def report(self, now: float, in_hand: int, room: Room | None) -> Report:
         """What the ledger is to hear; said once."""
         self._forfeit(now)
+        self._pledged = self.held + in_hand
         tokens_each = sum(self._tokens) / len(self._tokens) if self._tokens else None
         if self._has_bad_news:
             self.hold(now, BEAT_S)  # until the ledger has said what to make of it
@@ -191,7 +200,7 @@ class Allotment:
 
     def take(self, grant: Grant, asked_at: float, now: float) -> None:
         """Go on with what the ledger granted to a report of `asked_at`; its transaction ended now."""
-        self._grant, self._granted_at = grant, asked_at
+        self._grant, self._granted_at, self._pledged = grant, asked_at, None
         if grant.hold_s:
             self._held_until = max(self._held_until, asked_at + grant.hold_s)
         if grant.slots is None:
@@ -205,11 +214,10 @@ class Allotment:
 
     def _room(self, now: float) -> int:
         """Calls that may begin beside those in flight."""
-        if self._grant.allotted is None:
-            return max(0, self._most - self.held)
         if now >= self._granted_at + TTL_S:
-            return 0
-        return max(0, min(self._most, self._grant.allotted) - self.held)
+            return 0  # also without a limit: there may be one by now
+        bounds = (self._most, self._grant.allotted, self._pledged)
+        return max(0, min(it for it in bounds if it is not None) - self.held)
 
     def _forfeit(self, now: float) -> None:
         while self._slots and self._slots[0].latest < now:

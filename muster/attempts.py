@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from muster.allotment import Allotment, Slot, Timely, TooLate, boot_time
+from muster.allotment import Allotment, Slot, Timely, TooLate, boot_time, hold_for
 from muster.errors import ConfigurationError, LeaseLost, Unreachable
 from muster.landing import Claimed, Landing, give_back, land
 from muster.ledger import Book
@@ -126,8 +126,8 @@ class Attempts:
 
     def _land(self, item: Claimed, outcome: Outcome, allotment: Allotment, ms: int) -> None:
         landing = land(item, outcome, tries=self._job.limits.tries, ms=ms, blameless=allotment.is_failing)
-        if landing.kind is ErrorKind.THROTTLED and landing.wait is not None:
-            allotment.hold(boot_time(), landing.wait)  # the whole upstream slows, not the one item
+        if isinstance(outcome, Retry) and outcome.kind is ErrorKind.THROTTLED:
+            allotment.hold(boot_time(), hold_for(outcome.wait))  # the whole upstream slows, not the one item
         self._landed(landing)
 
     def _context(self, item: Claimed, slot: Slot | None) -> Context:

@@ -29,26 +29,39 @@ class Breaker:
     open_until: datetime | None = None
     probe: str | None = None
 
-    def after(self, lane: str, heard: Heard, now: datetime, *, probe_lives: bool) -> "Breaker":
-        """The breaker after a lane came by; the first that does when its time has come probes."""
+    def after(
+        self, lane: str, heard: Heard, now: datetime, *, probe_lives: bool, can_probe: bool, is_calling: bool
+    ) -> "Breaker":
+        """The breaker after a lane came by; the first that has a call to make when its time has come probes.
+
+        `can_probe` says whether it has one and none in flight, `is_calling` whether it has calls in flight: a lane that
+        took the probe and then has nothing to make it with leaves it to the next.
+        """
         if heard.answered:
             return self._counted(heard.failures, now) if self.state is BreakerState.CLOSED else _closed(heard.failures)
         match self.state:
             case BreakerState.CLOSED:
                 return self._counted(self.failures + heard.failures, now)
             case BreakerState.HALF_OPEN:
-                return self._probed(lane, heard, now, probe_lives=probe_lives)
+                is_free = not probe_lives or self.probe is None or (lane == self.probe and not is_calling)
+                return self._probed(lane, heard, now, lane if can_probe and lane != self.probe else None, is_free)
             case BreakerState.OPEN:
-                due = self.open_until is None or now >= self.open_until
-                return replace(self, state=BreakerState.HALF_OPEN, probe=lane) if due else self
+                return (
+                    replace(self, state=BreakerState.HALF_OPEN, probe=lane) if can_probe and self.is_due(now) else self
+                )
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether it is to be probed; a time that lies too far ahead was written before the clock was set back."""
+        left = timedelta(0) if self.open_until is None else self.open_until - now
+        return not timedelta(0) < left <= timedelta(seconds=LONGEST_S)
 
     def _counted(self, failures: int, now: datetime) -> "Breaker":
         return self._opened(now) if failures >= FAILURES else _closed(failures)
 
-    def _probed(self, lane: str, heard: Heard, now: datetime, *, probe_lives: bool) -> "Breaker":
+    def _probed(self, lane: str, heard: Heard, now: datetime, prober: str | None, is_free: bool) -> "Breaker":
         if lane == self.probe and heard.failures:
             return self._opened(now)
-        return self if probe_lives else replace(self, probe=lane)
+        return replace(self, probe=prober) if is_free else self
 
     def _opened(self, now: datetime) -> "Breaker":
         cooldown = min(LONGEST_S, COOLDOWN_S * 2 ** min(self.openings, 10))

@@ -15,6 +15,7 @@ from muster.ledger import Book
 from muster.ledger.database import Row
 from muster.ledger.lease import Lease
 from muster.limits import Limits
+from muster.preflight import keyless
 from muster.processes import work_apart
 from muster.settings import Settings
 from muster.states import BatchState
@@ -51,6 +52,7 @@ async def drive(book: Book, settings: Settings, batch_id: int, run_lanes: RunLan
 
 
 async def _work(book: Book, settings: Settings, lease: Lease, beats: "asyncio.Task[None]", run_lanes: RunLanes) -> None:
+    await _preflight(book, settings, lease)
     fruitless = 0
     while not signals.stopping():
         if beats.done():
@@ -64,6 +66,13 @@ async def _work(book: Book, settings: Settings, lease: Lease, beats: "asyncio.Ta
         fruitless = fruitless + 1 if errors and after.remaining == before["remaining"] else 0
         if fruitless == FRUITLESS_ROUNDS:
             raise WorkFailed(f"The lanes of batch {lease.batch_id} die again and again: {errors[0]}") from errors[0]
+
+
+async def _preflight(book: Book, settings: Settings, lease: Lease) -> None:
+    """Name what no call can be made to before the first one; the other upstreams go on."""
+    lacking = keyless(settings, (await book.readings.batch(lease.batch_id))["upstreams"])
+    if lacking:
+        await book.batches.stop_upstreams(lease, lacking)
 
 
 async def _suspects(book: Book, settings: Settings, lease: Lease) -> list[BaseException]:

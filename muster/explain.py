@@ -25,6 +25,29 @@ class Facts:
     blocker: Row | None  # another batch at work, of the same client and workload
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An upstream that is not called as usual, and how many open items that holds up."""
+
+    upstream: Row
+    held_up: int
+    denied: str | None = None  # why it is called no more in these batches
+    denied_since: datetime | None = None
+
+
+def trouble_line(trouble: Trouble, now: datetime) -> str | None:
+    """What is amiss with an upstream, since when, and what it holds up; None if nothing is."""
+    name, items = trouble.upstream["name"], counted(trouble.held_up, "item")
+    if trouble.denied is not None:
+        why = trouble.denied.rstrip(".")
+        return f"{name} is called no more since {_clock(trouble.denied_since)}, and holds up {items}: {why}."
+    if held := _held(trouble.upstream, now):
+        since = trouble.upstream["throttled_at"]
+        told = f" (it throttled at {_clock(since)})" if since and "asked to wait" in held else ""
+        return f"{name}{told} {held.rstrip('.')}; it holds up {items}, and none of them fails for it."
+    return None
+
+
 def explain_batch(facts: Facts) -> list[str]:
     """Sentences about a batch, the most pressing first."""
     return list(_batch(facts))
@@ -97,13 +120,24 @@ def _hindrance(upstream: Row, facts: Facts) -> str:
         return f"{name} is called no more in this batch: {why} When it is mended: muster resume {facts.batch['id']}"
     if held := _held(upstream, facts.now):
         return f"{name} {held}"
-    limit = upstream["concurrency"]
+    limit, pace = upstream["bears"], upstream["pace"]
     if limit is not None and upstream["in_flight"] >= limit:
+        if limit != upstream["concurrency"]:
+            throttled = _clock(upstream["throttled_at"])
+            return f"{name} throttled at {throttled} and has the {limit} calls in flight that it seems to bear, {mine}."
         return f"{name} has all of its {limit} calls in flight, {mine}: its fair share now."
-    if upstream["next_at"] is not None and upstream["next_at"] > facts.now and upstream["per_minute"] is not None:
-        slot = _clock(upstream["next_at"])
-        return f"{name} is called {upstream['per_minute']:g} times a minute; the next free send slot is at {slot}."
-    return f"Nothing holds {name} up: {upstream['in_flight']} calls in flight, {mine}."
+    if pace is not None and pace.start > facts.now:
+        return f"{name} {_slowed(upstream, pace)}; the next free send slot is at {_clock(pace.start)}."
+    return f"Nothing holds {name} up: {counted(upstream['in_flight'], 'call')} in flight, {mine}."
+
+
+def _slowed(upstream: Row, pace: Any) -> str:
+    """Which of its rates has an upstream's calls wait."""
+    if upstream["tokens_at"] is not None and upstream["tokens_at"] >= pace.start and pace.tokens_per_minute is not None:
+        return f"has used up its {pace.tokens_per_minute:g} tokens a minute"
+    if pace.per_minute is not None and pace.per_minute != upstream["per_minute"]:
+        return f"says that little is left, and is called {pace.per_minute:g} times a minute"
+    return f"is called {pace.per_minute or 60 / pace.every_s:g} times a minute"
 
 
 def _held(upstream: Row, now: datetime) -> str | None:
@@ -111,8 +145,10 @@ def _held(upstream: Row, now: datetime) -> str | None:
     error = upstream["error"]
     match upstream["breaker"]:
         case BreakerState.OPEN:
-            since, until = _clock(upstream["since"]), _clock(upstream["open_until"])
-            return f"failed so often in a row that nobody calls it since {since}, until a probe at {until}: {error}"
+            since, until = _clock(upstream["since"]), f"until a probe at {_clock(upstream['open_until'])}"
+            if upstream["open_until"] is None or upstream["open_until"] <= now:
+                until = "until the next lane with a call to make probes it"
+            return f"failed so often in a row that nobody calls it since {since}, {until}: {error}"
         case BreakerState.HALF_OPEN:
             return f"failed often in a row; one lane is probing it, and everybody else waits: {error}"
     if upstream["held_until"] is not None and upstream["held_until"] > now:

@@ -1,21 +1,25 @@
-"""CSV files of clients and profiles: read whole, checked line by line, taken all or not at all."""
+"""CSV files of clients, profiles and prompts: read whole, checked line by line, taken all or not at all."""
 
 import csv
+import hashlib
 import io
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from slugify import slugify
 
 from muster.errors import BadInput
-from muster.states import ClientState
+from muster.states import ClientState, PromptState
 
 MOST_LINES: Final = 20  # bad lines that are named; the rest is counted
 DEFAULT_PLATFORM: Final = "linkedin"
 PROFILE_COLUMNS: Final = ("client_id", "platform", "handle", "url")
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no text has them, and PostgreSQL keeps no NUL
+
+MAY_BE_EMPTY: Final[Mapping[str, Any]] = {"posts_target": None, "brand": [], "competitors": []}
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -24,6 +28,16 @@ def read_level(label: object) -> int:
     """A number, or a label that begins with one such as `2-Lead Scoring`; unreadable is 1."""
     number = re.match(r"\s*(\d{1,4})(?!\d)", str(label))
     return int(number.group(1)) if number else 1
+
+
+def read_names(told: object) -> object:
+    """A name and its other forms, such as `Acme Corp|Acme`."""
+    return [name.strip() for name in told.split("|") if name.strip()] if isinstance(told, str) else told
+
+
+def read_several(told: object) -> object:
+    """Several of them, such as `Beta Inc|Beta; Gamma`."""
+    return [read_names(it) for it in told.split(";") if it.strip(" |")] if isinstance(told, str) else told
 
 
 def _slug(value: str) -> str:
@@ -42,6 +56,7 @@ def _one_line(value: str) -> str:
 
 Slug = Annotated[str, AfterValidator(_slug)]
 OneLine = Annotated[str, AfterValidator(_one_line)]
+Names = Annotated[list[Annotated[OneLine, Field(max_length=100)]], BeforeValidator(read_names), Field(max_length=20)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
@@ -60,6 +75,8 @@ class ClientRow(BaseModel):
     posts_target: Count | None = None
     max_posts_per_profile: Count = 2
     profiles_limit: Count = 100
+    brand: Names = []
+    competitors: Annotated[list[Names], BeforeValidator(read_several), Field(max_length=50)] = []
 
 
 class ProfileRow(BaseModel):
@@ -71,6 +88,17 @@ class ProfileRow(BaseModel):
     platform: Slug = DEFAULT_PLATFORM
     handle: OneLine = Field(min_length=1, max_length=200)
     url: OneLine | None = Field(None, max_length=2_000)
+
+
+class PromptRow(BaseModel):
+    """A prompt; without a key of its own it gets one made from its text."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    client_id: str
+    key: Slug = ""
+    text: str = Field(min_length=1, max_length=10_000)
+    state: PromptState = PromptState.ACTIVE
 
 
 def read_clients(path: Path) -> list[dict[str, Any]]:
@@ -103,8 +131,33 @@ def read_profiles(path: Path, known_clients: Collection[str]) -> list[dict[str, 
     return [_profile(row.model_dump()) for row in rows]
 
 
+def read_prompts(path: Path, known_clients: Collection[str]) -> list[dict[str, Any]]:
+    """The prompts of a file, each of a client that is there.
+
+    Raises:
+        BadInput: it cannot be read, or lines of it cannot be taken; every one is named.
+    """
+
+    def known(row: PromptRow) -> str | None:
+        return None if row.client_id in known_clients else f"there is no client {row.client_id!r}; import it first"
+
+    rows = _checked(
+        path,
+        PromptRow,
+        required=("client_id", "text"),
+        key=lambda it: (it.client_id, it.key or prompt_key(it.text)),
+        also=known,
+    )
+    return [{**row.model_dump(), "key": row.key or prompt_key(row.text)} for row in rows]
+
+
+def prompt_key(text: str) -> str:
+    """A prompt's name, the same whenever the text is."""
+    return f"{slugify(text, max_length=40) or 'prompt'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
 def read_change(column: str, value: str) -> dict[str, Any]:
-    """One column of a client, as `clients set` gives it; an empty posts target unsets it.
+    """One column of a client, as `clients set` gives it; an empty one of some unsets it.
 
     Raises:
         BadInput: no such column, or not a value for it.
@@ -112,10 +165,11 @@ def read_change(column: str, value: str) -> dict[str, Any]:
     if column not in ClientRow.model_fields or column == "id":
         columns = ", ".join(name for name in ClientRow.model_fields if name != "id")
         raise BadInput(f"A client has no column {column!r} that can be set; there are {columns}.")
-    if not value and column != "posts_target":
-        raise BadInput(f"{column} needs a value; only posts_target can be unset.")
+    if not value and column not in MAY_BE_EMPTY:
+        raise BadInput(f"{column} needs a value; only {', '.join(MAY_BE_EMPTY)} can be unset.")
+    given = {column: value or MAY_BE_EMPTY[column]}
     try:
-        return {column: getattr(ClientRow.model_validate({"id": "x", column: value or None}), column)}
+        return {column: getattr(ClientRow.model_validate({"id": "x", **given}), column)}
     except ValidationError as wrong:
         raise BadInput(f"{_said(wrong)}.") from None
 

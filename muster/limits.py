@@ -35,6 +35,7 @@ class Limits(BaseModel):
     profiles: int = Field(ge=0, description="profiles scored")
     batch_size: int = Field(ge=1, description="leads per claim")
     max_batches: int = Field(ge=0, description="claims' worth of leads; with batch_size the cap of leads")
+    prompts: int | None = Field(None, ge=0, description="prompts that are asked; none set means all")
     posts_target: int | None = Field(ge=0, description="posts gained; none set means that nothing is harvested")
     posts_per_profile: int = Field(ge=0, description="posts asked of one profile")
     tries: int = Field(ge=1, description="tries of an item before it fails")
@@ -79,6 +80,7 @@ TESTING_CAPS: Final[Mapping[str, int]] = {
     "profiles": 5,
     "batch_size": 5,
     "max_batches": 1,
+    "prompts": 5,
     "posts_target": 5,
     "posts_per_profile": 2,
 }

@@ -17,6 +17,7 @@ class ErrorKind(StrEnum):
     REJECTED = "rejected"  # this item will never be accepted
     REFUSED = "refused"  # the model declined: a result, marked
     CUT_OFF = "cut_off"  # the answer is not whole
+    UNGROUNDED = "ungrounded"  # an answer of a model that was to search, and did not: a result, marked
     GONE = "gone"  # the thing itself no longer exists
     RESOURCE = "resource"  # a proxy or session is to blame: no try is used
     PARSE = "parse"  # an answer that cannot be read
@@ -38,7 +39,7 @@ class Succeeded:
     rows: Sequence[Any] = ()
     cost_micros: int = 0
     tokens: int = 0  # of a language model, in and out
-    mark: ErrorKind | None = None  # `refused` or `cut_off`: a result, but not a plain one
+    mark: ErrorKind | None = None  # `refused`, `cut_off`, `ungrounded`: a result, but not a plain one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,22 +1,26 @@
 """Opening a run: decide on every client, then open the included ones' batches; the same key opens nothing twice."""
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from muster.errors import ConfigurationError, NotFound, WrongState
 from muster.ledger import Book
 from muster.ledger.clients import unknown_client
 from muster.ledger.opening import NewBatch
 from muster.ledger.runs import NewRun
-from muster.ledger.tables import USUAL_PRIORITY
-from muster.limits import Mode, limits_for, selection_for
+from muster.ledger.tables import USUAL_PRIORITY, Client
+from muster.limits import Limits, Mode, limits_for, selection_for
 from muster.selection import Decision, decide
 from muster.settings import Settings, variable
 from muster.states import BatchState
+from muster.workload import Workload
 from muster.workloads import SHELF, workload_named
+
+NIGHTLY: Final = "nightly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Wanted:
     workloads: tuple[str, ...]
     clients: tuple[str, ...] = ()
     forced: bool = False
+    started_by: str | None = None
     priority: int = USUAL_PRIORITY
 
     @property
@@ -38,9 +43,9 @@ class Wanted:
         return {"workloads": list(self.workloads), "clients": list(self.clients), **unusual}
 
 
-def local_key(prefix: str, now: datetime, settings: Settings) -> str:
-    """The run key of a local day, such as `nightly:2026-11-22`."""
-    return f"{prefix}:{now.astimezone(settings.zone).date().isoformat()}"
+def nightly_key(now: datetime, settings: Settings, mode: Mode) -> str:
+    """The run key of a local day, such as `nightly:2026-11-22`: one for each day, however long it is."""
+    return f"{NIGHTLY}:{now.astimezone(settings.zone).date().isoformat()}{mode.suffix}"
 
 
 def moment_key(prefix: str, now: datetime) -> str:
@@ -76,7 +81,7 @@ async def open_run(book: Book, settings: Settings, wanted: Wanted) -> int:
         WrongState: the key's run is of another mode.
     """
     decisions = await _decisions(book, settings, wanted)
-    new_run = NewRun(wanted.key, wanted.trigger, wanted.mode, wanted.request, wanted.forced)
+    new_run = NewRun(wanted.key, wanted.trigger, wanted.mode, wanted.request, wanted.forced, wanted.started_by)
     run_id, is_new = await book.runs.open(new_run, decisions)
     if not is_new:
         found = await book.runs.get(run_id)
@@ -132,10 +137,20 @@ async def _decisions(book: Book, settings: Settings, wanted: Wanted) -> list[Dec
             raise NotFound(unknown_client(name))
     clients = [everyone[name] for name in wanted.clients] or list(everyone.values())
     workloads = {name: workload_named(name, settings) for name in in_order(wanted.workloads)}
+    selection = selection_for(settings, wanted.mode)
     barred = {
         (client.id, name): why
         for client in clients
         for name, workload in workloads.items()
-        if (why := workload.bar(limits_for(settings, client, wanted.mode, name)))
+        if client.state in selection.states
+        and (why := await _bar(book, client, limits_for(settings, client, wanted.mode, name), workload))
     }
-    return decide(clients, tuple(workloads), selection_for(settings, wanted.mode), barred)
+    return decide(clients, tuple(workloads), selection, barred)
+
+
+async def _bar(book: Book, client: Client, limits: Limits, workload: Workload) -> str | None:
+    """Why a client has no batch of a workload: its limits forbid it, or there is nothing to do."""
+    if why := workload.bar(limits):
+        return why
+    async with aclosing(workload.plan(book, client, limits, {})) as items:
+        return None if await anext(items, None) else workload.nothing

@@ -117,7 +117,7 @@ def cell(value: Any) -> str:
     return said.translate(_INERT)
 
 
-def batch_markdown(batch: Row, causes: Iterable[Row], slowest: Iterable[Row]) -> str:
+def batch_markdown(batch: Row, causes: Iterable[Row], slowest: Iterable[Row], troubles: Sequence[str] = ()) -> str:
     """A batch's report: counts, causes, slowest items."""
     about = (
         f"Run {cell(batch['run_key'])}, batch {batch['id']}, {batch['mode']} mode,"
@@ -127,6 +127,7 @@ def batch_markdown(batch: Row, causes: Iterable[Row], slowest: Iterable[Row]) ->
         f"# {cell(batch['client_id'])}: {batch['workload']}, {batch['state']}",
         f"{outcome_of(batch)}. {about}",
         *([f"**{cell(batch['reason'])}**"] if batch["reason"] else []),
+        *(cell(it) for it in troubles),
         table(("items", *COUNTS), [("", *(batch[name] for name in COUNTS))]),
     ]
     why = [(it["state"], it["why"], it["n"]) for it in causes if it["why"]][:MOST_CAUSES]
@@ -146,7 +147,7 @@ def failure_rows(failures: Iterable[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def run_markdown(run: Row, decisions: Sequence[Decision], batches: Sequence[Row]) -> str:
+def run_markdown(run: Row, decisions: Sequence[Decision], batches: Sequence[Row], troubles: Sequence[str] = ()) -> str:
     """A run's report: every client and every item accounted for."""
     items, remaining = sum(it["total"] for it in batches), sum(it["remaining"] for it in batches)
     taken = sum(it.included for it in decisions)
@@ -158,6 +159,7 @@ def run_markdown(run: Row, decisions: Sequence[Decision], batches: Sequence[Row]
     ]
     if run["error"]:
         sections.append(f"**{cell(run['error'])}**")
+    sections += [cell(it) for it in troubles]
     if rows:
         sections.append(table(("client", "workload", "state", "items", "outcome"), rows))
     else:

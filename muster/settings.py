@@ -1,7 +1,7 @@
 """The environment, read once, here and nowhere else."""
 
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -10,11 +10,11 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from muster.errors import ConfigurationError
+from muster.pricing import MOST_MICROS, PROMPT_MODELS, Price, ProviderName, by_provider, read_prices
 
 DRIVERS: Final = {"postgres": "postgresql+asyncpg", "postgresql": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
 ALL_WORKLOADS: Final = ""  # the key of a number that stands alone
 MOST_HOURS: Final = 24 * 366
-MOST_MICROS: Final = 10**12  # a million dollars
 
 
 def _named(variable: str) -> AliasChoices:
@@ -69,6 +69,10 @@ class Settings(BaseSettings):
     drivers: int = Field(2, ge=1, le=32, description="runs of `drive/drive` started where MUSTER_DISPATCH=deployment")
     stop_grace_seconds: float = Field(3.0, ge=0, le=600, description="how long calls in flight may finish on a stop")
 
+    nightly_cron: str = Field("0 3 * * *", description="when the night begins, in the time zone")
+    check_cron: str = Field("0 4 * * *", description="when the night's certificate is checked")
+    coverage: float = Field(0.95, ge=0, le=1, description="part of a night's items that has to be closed by then")
+
     # Upstreams, by their customary names
     openai_api_key: SecretStr | None = Field(None, validation_alias=_named("OPENAI_API_KEY"))
     openai_base_url: str = Field("https://api.openai.com/v1", validation_alias=_named("OPENAI_BASE_URL"))
@@ -89,8 +93,26 @@ class Settings(BaseSettings):
     scoring_output_micros: int = Field(
         500_000, ge=0, le=MOST_MICROS, description="micro-dollars per million output tokens"
     )
+    providers: Annotated[tuple[ProviderName, ...], NoDecode] = Field(
+        get_args(ProviderName), description="whom prompts are put to, e.g. `openai,gemini`"
+    )
+    prompt_models: Annotated[dict[str, str], NoDecode] = Field(
+        PROMPT_MODELS, description="models that answer prompts, e.g. `openai=gpt-6.1-sol,perplexity=preset:low`"
+    )
+    prompt_prices: Annotated[dict[str, Price], NoDecode] = Field(
+        {"openai": Price(input=1_000_000, output=5_000_000, searches=10_000_000)},
+        description="dollars per million input tokens, million output tokens and thousand searches: `openai=1:5:10`",
+    )
+    prompt_tokens: int = Field(4000, ge=1, le=20_000, description="most tokens of an answer, thoughts included")
+    prompt_country: str | None = Field(
+        None, pattern="^[A-Z]{2}$", description="where the asker seems to be, two capital letters (ISO 3166-1)"
+    )
     posts_actor: str = Field("harvestapi~linkedin-profile-posts", description="Apify actor that harvests posts")
     posts_window: str = Field("year", description="how far back posts are harvested: 24h, week, month, … any")
+
+    # Who may start a run from outside; both are valid, so that callers can change over
+    cron_secret: SecretStr | None = Field(None, validation_alias=_named("CRON_SECRET"))
+    cron_secret_previous: SecretStr | None = Field(None, validation_alias=_named("CRON_SECRET_PREVIOUS"))
 
     # Prefect
     prefect_api_url: str | None = Field(None, validation_alias=_named("PREFECT_API_URL"))
@@ -128,6 +150,26 @@ class Settings(BaseSettings):
             raise ValueError(f"must be hours above 0 and up to {MOST_HOURS}, such as 12 or 12,posts=6")
         return hours
 
+    @field_validator("providers", mode="before")
+    @classmethod
+    def _list(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        names = tuple(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
+        if not names or not set(names) <= set(get_args(ProviderName)):
+            raise ValueError(f"must be some of {','.join(get_args(ProviderName))}")
+        return names
+
+    @field_validator("prompt_models", mode="before")
+    @classmethod
+    def _models(cls, given: object) -> object:
+        return {**PROMPT_MODELS, **by_provider(given, "openai=gpt-6.1-terra")} if isinstance(given, str) else given
+
+    @field_validator("prompt_prices", mode="before")
+    @classmethod
+    def _prices(cls, given: object) -> object:
+        return read_prices(given) if isinstance(given, str) else given
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
@@ -150,6 +192,11 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The local day's time zone."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def cron_secrets(self) -> tuple[SecretStr, ...]:
+        """Those of the environment; the ledger may hold others."""
+        return tuple(it for it in (self.cron_secret, self.cron_secret_previous) if it is not None)
 
     @property
     def ledger_url(self) -> str:

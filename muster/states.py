@@ -59,6 +59,13 @@ class ProfileState(StrEnum):
     GONE = "gone"  # the upstream says that it does not exist
 
 
+class PromptState(StrEnum):
+    """Whether a prompt is put to providers."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+
+
 _I, _B, _R = ItemState, BatchState, RunState
 
 ITEM_MOVES: Mapping[ItemState, frozenset[ItemState]] = {

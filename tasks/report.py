@@ -1,7 +1,7 @@
 """`report`: what the ledger says of a batch or a run, published as Prefect artifacts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from slugify import slugify
 
+from muster.certificate import certificate_markdown, summary
 from muster.ledger import Book
 from muster.ledger.database import Row
 from muster.report import (
@@ -52,7 +53,8 @@ async def report(batch_id: int) -> None:
         batch = await book.readings.batch(batch_id)
         causes, slowest = await book.readings.causes(batch_id), await book.readings.slowest(batch_id)
         failures = failure_rows(await book.readings.failures(batch_id))
-    markdown = batch_markdown(batch, causes, slowest)
+        troubles = await book.explaining.troubles([batch_id])
+    markdown = batch_markdown(batch, causes, slowest, troubles)
     await acreate_markdown_artifact(markdown, key=_key(batch, "report"), description=outcome_of(batch))
     if failures:
         said = f"{batch['failed']} failed items of batch {batch_id}"
@@ -73,8 +75,18 @@ async def report_run(run_id: int) -> dict[str, Any]:
     async with open_book(Settings.read()) as book:
         run = await book.runs.get(run_id)
         decisions, batches = await book.runs.decisions(run_id), await book.readings.batches_of_run(run_id)
-    await acreate_markdown_artifact(run_markdown(run, decisions, batches), key="muster-run", description=run["key"])
+        troubles = await book.explaining.troubles([it["id"] for it in batches])
+    markdown = run_markdown(run, decisions, batches, troubles)
+    await acreate_markdown_artifact(markdown, key="muster-run", description=run["key"])
+    if run["certificate"]:
+        await report_certificate(run["certificate"])
     return run_line(run, decisions, batches)
+
+
+async def report_certificate(certificate: dict[str, Any], gaps: Sequence[str] | None = None) -> None:
+    """Publish a run's certificate, and its gaps where somebody has looked for them."""
+    markdown = certificate_markdown(certificate, gaps)
+    await acreate_markdown_artifact(markdown, key="muster-certificate", description=summary(certificate))
 
 
 @asynccontextmanager

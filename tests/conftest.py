@@ -16,7 +16,9 @@ from muster.ledger import Book
 from tests.drain import World
 from tests.invariants import check_ledger
 
-OURS = re.compile(r"^(MUSTER_|FIRE_AND_FORGET|OPENAI_|PERPLEXITY_|GEMINI_|ANTHROPIC_|APIFY_|PREFECT_API_URL)")
+OURS = re.compile(
+    r"^(MUSTER_|FIRE_AND_FORGET|OPENAI_|PERPLEXITY_|GEMINI_|ANTHROPIC_|APIFY_|CRON_SECRET|PREFECT_API_URL)"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,7 @@ class World:
                 "OPENAI_API_KEY": "sim",
                 "APIFY_BASE_URL": "http://simulator",
                 "APIFY_TOKEN": "sim",
+                "providers": ("openai",),
                 "lanes": 3,
                 "in_flight": 4,
             }
@@ -43,9 +44,10 @@ class World:
         self.settings = self.settings.model_copy(update=changes)
 
     async def client(self, client_id: str, handles: Sequence[str], **columns: Any) -> None:
-        """A client with profiles on LinkedIn."""
+        """A client with profiles on LinkedIn, and a prompt of each one's name."""
         await self.book.clients.put([{"id": client_id, "service_level": 2, **columns}])
         await self.book.profiles.put([profile(client_id, handle) for handle in handles])
+        await self.book.prompts.put([{"client_id": client_id, "key": it, "text": it} for it in handles])
 
     async def run(self, *workloads: str, mode: Mode = Mode.NORMAL, key: str = "night", **wanted: Any) -> list[Row]:
         """Open the run and work it to its end; its batches."""

@@ -6,7 +6,8 @@ from sqlalchemy import func, select
 
 from muster.ledger import Book
 from muster.ledger.database import Tx
-from muster.ledger.tables import BATCH, ITEM, POST
+from muster.ledger.domain import POST
+from muster.ledger.tables import BATCH, ITEM
 from muster.states import CLOSED_ITEMS, ItemState
 
 

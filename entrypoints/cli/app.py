@@ -14,9 +14,14 @@ from entrypoints.cli import (
     limits,
     orders,
     profiles,
+    prompts,
     reconcile,
     run,
+    secret,
     simulate,
+    trigger,
+    verify,
+    watch,
 )
 
 HELP = """Nightly batches for many clients over paid HTTP APIs, every item accounted for.
@@ -26,6 +31,9 @@ Try it:            muster demo
 Import and run:    muster clients import clients.csv
                    muster profiles import profiles.csv
                    muster run profiles posts --testing
+The night:         muster trigger --force
+                   muster watch
+                   muster verify --repair
 Look:              muster batches --since 24h
                    muster show 12
                    muster explain 12
@@ -52,11 +60,15 @@ app = typer.Typer(
 )
 app.add_typer(clients.app, name="clients")
 app.add_typer(profiles.app, name="profiles")
+app.add_typer(prompts.app, name="prompts")
 app.add_typer(limits.app, name="limits")
+app.add_typer(secret.app, name="secret")
 app.add_typer(database.app, name="db")
 for command in (
     demo.demo,
     run.run,
+    trigger.trigger,
+    watch.watch,
     batches.batches,
     batches.show,
     explain.explain,
@@ -71,3 +83,4 @@ for command in (
     simulate.simulate,
 ):
     app.command()(command)
+app.command("verify")(verify.verify_)

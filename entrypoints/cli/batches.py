@@ -23,6 +23,7 @@ COLUMNS: Final = ("id", "client_id", "workload", "state", "total")
 FAILURE: Final = ("item", "cause", "tries", "error")
 MOST_LINES: Final = 20  # of failed items and of the log; `export` gives every item
 MOST_ID: Final = 2**63 - 1  # what a database counts to
+MOST_DIGITS: Final = 19  # of a number that is typed
 BatchId = Annotated[int, typer.Argument(help="The batch's number, as `muster batches` shows it.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
@@ -95,6 +96,8 @@ def _say_counts(whole: Mapping[str, Any]) -> None:
     say(f"Run {whole['run']}, {whole['mode']} mode: {whole['outcome']}; cost {dollars(whole['cost_micros'])}")
     if whole["reason"]:
         say(f"Reason: {whole['reason']}")
+    for line in whole["troubles"]:
+        say(line)
     say("")
     say_table(COUNTS, [pick(row, *COUNTS)])
 
@@ -120,6 +123,7 @@ async def _whole(book: Book, batch_id: int) -> dict[str, Any]:
         "run": row["run_key"],
         "outcome": outcome_of(row),
         **{name: row[name] for name in ("mode", "reason", "cost_micros", "limits", "driver", "beat_at", "created_at")},
+        "troubles": await book.explaining.troubles([batch_id]),
         "causes": causes,
         "failures": [dict(zip(FAILURE, pick(it, "key", "error_kind", "tries", "error"), strict=True)) for it in failed],
         "events": events,

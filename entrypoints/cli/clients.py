@@ -28,7 +28,8 @@ def import_(
     """Create clients, or change the given columns of those that are there.
 
     Columns: id, name, state, service_level, weight, batch_size, max_batches, posts_target, max_posts_per_profile,
-    profiles_limit. All lines are taken or none; a blank cell leaves a column as it is.
+    profiles_limit, brand and competitors (for prompts: names in several forms, `Acme Corp|Acme`; several competitors,
+    `Beta Inc|Beta; Gamma`). All lines are taken or none; a blank cell leaves a column as it is.
 
     \b
     id,name,service_level,posts_target

@@ -22,7 +22,7 @@ def deploy() -> None:
     asyncio.run(reach_prefect(settings))
     quiet_prefect()
     from deployments.automations import set_up_automations  # noqa: PLC0415, importing Prefect takes seconds
-    from deployments.check import ROOT, complaints  # noqa: PLC0415
+    from deployments.check import ROOT, complaints, filled  # noqa: PLC0415
     from deployments.setup import POOL, set_up  # noqa: PLC0415
 
     os.chdir(ROOT)  # entrypoints are relative to it
@@ -31,7 +31,7 @@ def deploy() -> None:
     for line in asyncio.run(set_up()):
         note(line)
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    environment = os.environ | {"MUSTER_TIMEZONE": settings.timezone}
+    environment = os.environ | filled(settings)
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if ended.returncode:
         raise ConfigurationError(

@@ -14,6 +14,7 @@ from muster.ledger import Book
 from muster.ledger.mending import CALM
 from muster.ledger.upstreams import LIMITS
 from muster.limits import mode_for
+from muster.preflight import BASES, KEYS
 from muster.reconcile import look
 from muster.report import breaker_line, counted
 from muster.settings import Settings, variable
@@ -23,7 +24,6 @@ from muster.wiring import open_book
 from muster.workloads import SHELF
 
 BREAKS_PREFECT: Final = {"fastapi": (0, 151), "sqlalchemy": (2, 1)}  # from these versions on
-BASES: Final = {"openai_api_key": "openai_base_url", "apify_token": "apify_base_url"}
 
 
 class Finding(NamedTuple):
@@ -96,11 +96,23 @@ def _limits(upstream: Mapping[str, Any]) -> Finding:
 
 
 async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
-    for name, workload in SHELF.items():
-        for need in workload.needs:
-            is_set = getattr(settings, need) is not None
-            yield Finding(name, is_set, f"{variable(need)} is {'set' if is_set else 'not set'}")
-            yield await _answers(name, BASES[need], str(getattr(settings, BASES[need])))
+    """A workload's key has to be set; a provider's only where there are prompts to be put to it."""
+    needed = {field: name for name, workload in SHELF.items() for field in workload.needs}
+    prompts = await _active_prompts(settings)
+    for upstream, field in KEYS.items():
+        is_set = getattr(settings, field) is not None
+        is_wanted = field in needed or (upstream in settings.providers and prompts > 0)
+        if is_set or is_wanted:
+            yield Finding(upstream, is_set, f"{variable(field)} is {'set' if is_set else 'not set'}")
+            yield await _answers(upstream, BASES[upstream], str(getattr(settings, BASES[upstream])))
+
+
+async def _active_prompts(settings: Settings) -> int:
+    try:
+        async with open_book(settings) as book:
+            return await book.prompts.count_active()
+    except MusterError:  # `ledger` says why
+        return 0
 
 
 async def _answers(name: str, field: str, base: str) -> Finding:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from entrypoints.cli.batches import Json, known_batch
+from entrypoints.cli.batches import MOST_DIGITS, Json, known_batch
 from entrypoints.cli.speech import run, say, say_json
 from muster.errors import BadInput
 from muster.explain import explain_batch, explain_item
@@ -23,8 +23,10 @@ def explain(
     muster explain 12/linkedin/jane-doe
     """  # noqa: D301, click's own sign for "do not wrap"
     number, _, key = what.partition("/")
-    if not number.isdecimal():
-        raise BadInput(f"{what!r} is neither a batch's number nor a batch's item, such as 12 or 12/linkedin/jane-doe.")
+    if len(number) > MOST_DIGITS or not number.isdecimal():
+        raise BadInput(
+            f"{what[:60]!r} is neither a batch's number nor a batch's item, such as 12 or 12/linkedin/jane-doe."
+        )
 
     async def work() -> list[str]:
         async with open_book(Settings.read()) as book:

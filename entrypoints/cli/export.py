@@ -54,7 +54,7 @@ def export(
     async def work() -> int:
         async with open_book(Settings.read()) as book:
             await known_batch(book, batch)
-            with _opened(output) as file:
+            with opened(output) as file:
                 return await _write_items(book, batch, file, as_format)
 
     try:
@@ -90,5 +90,6 @@ def _safe(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.lstrip(" \n")[:1] in FORMULA else value
 
 
-def _opened(output: Path | None) -> AbstractContextManager[TextIO]:
+def opened(output: Path | None) -> AbstractContextManager[TextIO]:
+    """The file to write, or standard output."""
     return as_utf8() if output is None else output.open("w", encoding="utf-8", newline="")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from entrypoints.cli.batches import Json
+from entrypoints.cli.batches import MOST_DIGITS, Json
 from entrypoints.cli.speech import run, say, say_json, say_table
 from muster.errors import BadInput
 from muster.ledger import Book
@@ -85,8 +85,8 @@ def _limit(name: str, text: str) -> float | None:
     """
     if text.strip().lower() == "none":
         return None
-    if not text.strip().isdecimal() or not 0 < int(text) <= MOST:
-        raise BadInput(f"{_option(name)} {text!r} must be a whole number from 1 to {MOST}, or `none`.")
+    if len(text) > MOST_DIGITS or not text.strip().isdecimal() or not 0 < int(text) <= MOST:
+        raise BadInput(f"{_option(name)} {text[:60]!r} must be a whole number from 1 to {MOST}, or `none`.")
     return int(text)
 
 

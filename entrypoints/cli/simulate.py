@@ -22,6 +22,9 @@ def simulate(
     \b
     muster simulate --port 9000 --latency-ms 100 &
     export OPENAI_BASE_URL=http://127.0.0.1:9000/v1 OPENAI_API_KEY=sim
+    export PERPLEXITY_BASE_URL=http://127.0.0.1:9000 PERPLEXITY_API_KEY=sim
+    export GEMINI_BASE_URL=http://127.0.0.1:9000/v1beta GEMINI_API_KEY=sim
+    export ANTHROPIC_BASE_URL=http://127.0.0.1:9000 ANTHROPIC_API_KEY=sim
     export APIFY_BASE_URL=http://127.0.0.1:9000 APIFY_TOKEN=sim
     """  # noqa: D301, click's own sign for "do not wrap"
     from muster.simulator import Options, serve  # noqa: PLC0415, only this command needs a server

@@ -5,7 +5,7 @@ All lanes of an upstream come by here one after the other, under the lock of its
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import bindparam, case, delete, func, select, update
@@ -19,6 +19,7 @@ from muster.states import READY_ITEMS, BatchState, BreakerState, ItemState
 from muster.upstreams.known import KNOWN, Allowed
 
 _a, _i, _u = ALLOTMENT.c, ITEM.c, UPSTREAM.c
+AHEAD: Final = timedelta(seconds=5)  # a beat from farther ahead is one from before the clock was set back
 NEW_UPSTREAM: Final = {
     "tokens_per_call": 1000.0,
     "breaker": BreakerState.CLOSED,
@@ -43,12 +44,14 @@ _IN_FLIGHT: Final = (
     .scalar_subquery()
 )
 _MAY_HOLD: Final = func.coalesce(_a.allotted, _a.wanted)
-_PUBLISHED: Final = case((_a.held < _MAY_HOLD, _MAY_HOLD), else_=_a.held)
+_LEAST: Final = case((_a.held < _a.pledged, _a.pledged), else_=_a.held)
+_PUBLISHED: Final = case((_LEAST < _MAY_HOLD, _MAY_HOLD), else_=_LEAST)
 _SETTLE: Final = (
     update(ALLOTMENT)
     .where(_a.lane.in_(bindparam("lanes", expanding=True)), (_a.allotted != 0) | _a.allotted.is_(None))
     .values(
         held=case((_IN_FLIGHT < _PUBLISHED, _IN_FLIGHT), else_=_PUBLISHED),
+        pledged=0,
         allotted=0,
         wanted=0,
         slots=0,
@@ -98,7 +101,7 @@ async def leave_upstreams(tx: Tx, lane: str, abandoned: Mapping[str, int]) -> No
     mine = _a.lane == lane
     await tx.run(delete(ALLOTMENT).where(mine, _a.upstream.not_in(sorted(abandoned))))
     for name, held in abandoned.items():
-        nothing = {"held": held, "allotted": 0, "wanted": 0, "slots": 0, "slots_wanted": 0}
+        nothing = {"held": held, "pledged": 0, "allotted": 0, "wanted": 0, "slots": 0, "slots_wanted": 0}
         await tx.run(update(ALLOTMENT).where(mine, _a.upstream == name).values(nothing))
 
 
@@ -124,6 +127,11 @@ def _excluded(put: Any) -> dict[str, Any]:
 async def _rows(tx: Tx, name: str, me: str, now: datetime) -> Sequence[Row]:
     """All lanes of the upstream; one that has just fallen silent is charged with what it can have begun."""
     rows = await tx.rows(_ROWS, {"of": name})
+    for row in rows:
+        if row["beat_at"] > now + AHEAD:  # the clock was set back: it is as if heard now, and times out from now
+            there = {"beat_at": now, "expires_at": now + (row["expires_at"] - row["beat_at"])}
+            await tx.run(update(ALLOTMENT).where(_a.lane == row["lane"], _a.upstream == name).values(there))
+    rows = await tx.rows(_ROWS, {"of": name}) if any(it["beat_at"] > now + AHEAD for it in rows) else rows
     fallen = [it["lane"] for it in rows if now - it["beat_at"] > FRESH and it["allotted"] != 0 and it["lane"] != me]
     if not fallen:
         return rows

@@ -1,5 +1,6 @@
 """A batch's life in the ledger: opened, taken, beaten for, given up; each move one transaction."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -16,6 +17,7 @@ from muster.ledger.returns import end_after_return, give_back_all, give_back_cra
 from muster.ledger.standing import (
     Standing,
     deadline_passed,
+    end_if_over,
     is_past,
     lock_any_batch,
     lock_batch,
@@ -23,6 +25,7 @@ from muster.ledger.standing import (
     standing_of,
 )
 from muster.ledger.tables import BATCH, ITEM
+from muster.manifest import Fingerprint
 from muster.states import WORKING_BATCHES, BatchState
 
 
@@ -44,14 +47,16 @@ class Batches:
         )
         if batch_id is None:
             return await tx.value(select(BATCH.c.id).where(BATCH.c.key == new.key)), False
-        total, upstreams = 0, set[str]()
+        total, upstreams, fingerprint = 0, set[str](), Fingerprint()
         async for chunk in chunks(plan(), new.terms.items):
             rows = [item_row(batch_id, total + at, item, now) for at, item in enumerate(chunk)]
             await tx.run(tx.insert(ITEM), rows)
             total += len(rows)
-            upstreams.update(item.upstream for item in chunk)
+            for item in chunk:
+                upstreams.add(item.upstream)
+                fingerprint.add(item.upstream, item.key)
         planned = {"total": total, "upstreams": sorted(upstreams)}
-        await tx.run(update(BATCH).where(BATCH.c.id == batch_id).values(**planned))
+        await tx.run(update(BATCH).where(BATCH.c.id == batch_id).values(**planned, manifest_hash=str(fingerprint)))
         await log(tx, batch_id, now, "batch.queued", f"Queued with {total} items.", data=planned)
         return batch_id, True
 
@@ -93,6 +98,16 @@ class Batches:
         await log(tx, batch_id, now, "batch.taken", f"Taken by {driver}; {returned} items given back.", data=said)
         await end_after_return(tx, batch_id, now)
         return lease
+
+    @writes
+    async def stop_upstreams(self, tx: Tx, lease: Lease, why: Mapping[str, str]) -> Standing:
+        """Call some upstreams no more in this batch; their items stay open.
+
+        Raises:
+            LeaseLost: another driver has the batch.
+        """
+        batch = await lock_batch(tx, lease)
+        return await end_if_over(tx, batch, batch, why, await tx.now())
 
     @writes
     async def beat(self, tx: Tx, lease: Lease) -> Standing:

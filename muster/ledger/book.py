@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy import select
+
 from muster.errors import ConfigurationError
 from muster.ledger.batches import Batches
 from muster.ledger.beats import STALE_AFTER
@@ -16,6 +18,8 @@ from muster.ledger.lanes import Lanes
 from muster.ledger.mending import Mending
 from muster.ledger.orders import Orders
 from muster.ledger.profiles import Profiles
+from muster.ledger.prompts import Prompts
+from muster.ledger.proving import Proving
 from muster.ledger.readings import Readings
 from muster.ledger.runs import Runs
 from muster.ledger.schema import head, revision, upgrade
@@ -32,6 +36,7 @@ class Book:
         self.database = Database(url, clock=clock, stale_after=stale_after)
         self.clients = Clients(self.database)
         self.profiles = Profiles(self.database)
+        self.prompts = Prompts(self.database)
         self.runs = Runs(self.database)
         self.batches = Batches(self.database)
         self.orders = Orders(self.database)
@@ -39,6 +44,7 @@ class Book:
         self.drivers = Drivers(self.database)
         self.mending = Mending(self.database)
         self.upstreams = Upstreams(self.database)
+        self.proving = Proving(self.database)
         self.readings = Readings(self.database)
         self.explaining = Explaining(self.database)
 
@@ -51,12 +57,15 @@ class Book:
         """Bring the schema to this version's; returns its revision."""
         return await upgrade(self.database)
 
-    async def put_setting(self, key: str, value: str) -> None:
-        """Keep a setting in the ledger, in place of an earlier one."""
+    async def put_setting(self, key: str, value: str, *, keep_as: str | None = None) -> None:
+        """Keep a setting in the ledger, in place of an earlier one, which may be kept under another key."""
 
-        async def put(tx: Tx) -> int:
-            row = tx.insert(SETTING).values(key=key, value=value)
-            return await tx.run(row.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+        async def put(tx: Tx) -> None:
+            before = await tx.value(select(SETTING.c.value).where(SETTING.c.key == key))
+            kept = {keep_as: before} if keep_as and before is not None else {}
+            for name, text in {**kept, key: value}.items():
+                row = tx.insert(SETTING).values(key=name, value=text)
+                await tx.run(row.on_conflict_do_update(index_elements=["key"], set_={"value": text}))
 
         await self.database.write(put)
 

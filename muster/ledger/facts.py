@@ -1,19 +1,23 @@
 """What is asked of the ledger to explain why a batch or an item waits; a handful of indexed reads."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
 
 from muster.errors import NotFound
-from muster.explain import Facts
+from muster.explain import Facts, Trouble, trouble_line
 from muster.ledger.beats import is_alive
 from muster.ledger.database import Database, Row, Tx, reads
 from muster.ledger.drivers import queued_turns
 from muster.ledger.live import ALLOTMENT, DRIVER, UPSTREAM
+from muster.ledger.pacing import limit_now, pace_now
 from muster.ledger.readings import whole_batches
-from muster.ledger.tables import BATCH, ITEM
-from muster.states import WORKING_BATCHES, BatchState, ItemState
+from muster.ledger.standing import STOPPED
+from muster.ledger.tables import BATCH, EVENT, ITEM
+from muster.states import OPEN_ITEMS, WORKING_BATCHES, BatchState, ItemState
 
 
 class Explaining:
@@ -63,6 +67,38 @@ class Explaining:
         before = select(func.count()).select_from(ITEM).where(*alike, ITEM.c.seq < item["seq"])
         return item, int(await tx.value(before))
 
+    @reads
+    async def troubles(self, tx: Tx, batch_ids: Sequence[int]) -> list[str]:
+        """What is amiss with the upstreams that open items of some batches call, a sentence each."""
+        now = await tx.now()
+        batches = await tx.rows(select(BATCH.c.id, BATCH.c.stopped).where(BATCH.c.id.in_(batch_ids)))
+        stopped = {(row["id"], name): why for row in batches for name, why in row["stopped"].items()}
+        denied, held_up = dict[tuple[str, str], int](), Counter[str]()
+        for row in await _open_items(tx, batch_ids):
+            why = stopped.get((row["batch_id"], row["upstream"]))
+            if why is None:
+                held_up[row["upstream"]] += row["n"]
+            else:
+                denied[row["upstream"], why] = denied.get((row["upstream"], why), 0) + row["n"]
+        known = {row["name"]: row for row in await tx.rows(select(UPSTREAM).where(UPSTREAM.c.name.in_(held_up)))}
+        since = await _stopped_since(tx, batch_ids)
+        found = [Trouble({"name": name}, n, why, since.get(name)) for (name, why), n in denied.items()]
+        found += [Trouble(known[name], n) for name, n in held_up.items() if name in known]
+        return [line for it in found if (line := trouble_line(it, now))]
+
+
+async def _open_items(tx: Tx, batch_ids: Sequence[int]) -> Sequence[Row]:
+    """How many items of some batches are open, by batch and upstream."""
+    mine = (ITEM.c.batch_id.in_(batch_ids), ITEM.c.state.in_(sorted(OPEN_ITEMS)))
+    counts = select(ITEM.c.batch_id, ITEM.c.upstream, func.count().label("n")).where(*mine)
+    return await tx.rows(counts.group_by(ITEM.c.batch_id, ITEM.c.upstream).order_by(ITEM.c.upstream))
+
+
+async def _stopped_since(tx: Tx, batch_ids: Sequence[int]) -> dict[str, datetime]:
+    """When each upstream was called for the last time."""
+    stops = select(EVENT.c.at, EVENT.c.data).where(EVENT.c.batch_id.in_(batch_ids), EVENT.c.kind == STOPPED)
+    return {row["data"].get("upstream"): row["at"] for row in await tx.rows(stops.order_by(EVENT.c.id))}
+
 
 async def _upstreams(tx: Tx, batch: Row) -> Sequence[Mapping[str, Any]]:
     """The batch's upstreams, with their calls in flight over all and those of this batch."""
@@ -73,8 +109,16 @@ async def _upstreams(tx: Tx, batch: Row) -> Sequence[Mapping[str, Any]]:
     rows = await tx.rows(select(UPSTREAM).where(UPSTREAM.c.name.in_(batch["upstreams"])).order_by(UPSTREAM.c.name))
     nothing = {"held": 0, "mine": 0}
     used = {row["name"]: using.get(row["name"], nothing) for row in rows}
+    now = await tx.now()
     return [
-        {**row, "in_flight": used[row["name"]]["held"] or 0, "mine": used[row["name"]]["mine"] or 0} for row in rows
+        {
+            **row,
+            "in_flight": used[row["name"]]["held"] or 0,
+            "mine": used[row["name"]]["mine"] or 0,
+            "bears": limit_now(row, now),
+            "pace": pace_now(row, now),
+        }
+        for row in rows
     ]
 
 

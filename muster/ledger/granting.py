@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from muster.allotment import GRACE_S, TTL_S, Grant, Report
+from muster.allotment import GRACE_S, LONGEST_HOLD_S, TTL_S, Grant, Report
 from muster.ledger.database import Row
 from muster.ledger.pacing import Pace, breaker_of, breaker_row, draw, limit_now, pace_now, told
 from muster.shares import HORIZON_S, Claimant, allotment, slots_to_draw
@@ -30,7 +30,10 @@ def grant_to(
     before = next((it for it in rows if it["lane"] == lane["id"]), {})
     mine = _heard(lane, report, due, before, now)
     probe_lives = any(it["lane"] == upstream["probe"] for it in fresh)
-    breaker = breaker_of(upstream).after(lane["id"], report.heard, now, probe_lives=probe_lives)
+    could = report.held == 0 and report.in_hand + due > 0
+    breaker = breaker_of(upstream).after(
+        lane["id"], report.heard, now, probe_lives=probe_lives, can_probe=could, is_calling=report.held > 0
+    )
     upstream = {**upstream, **breaker_row(upstream, breaker, report.error, now)}
     upstream = told(upstream, report, silent + sum(charge(it) for it in fresh) + report.held, now)
     grant, slots = _grant(upstream, mine, fresh, silent, now, (report.most, in_line))
@@ -42,7 +45,7 @@ def grant_to(
 
 def charge(row: Row) -> int:
     """What a lane may have in flight before it is heard of again; without an allotment, all that it wants."""
-    return int(max(row["held"], row["wanted"] if row["allotted"] is None else row["allotted"]))
+    return int(max(row["held"], row["pledged"], row["wanted"] if row["allotted"] is None else row["allotted"]))
 
 
 def slots_given(upstream: dict[str, Any], slots: Sequence[datetime], now: datetime) -> dict[str, Any]:
@@ -64,6 +67,7 @@ def _heard(lane: Row, report: Report, due: int, was: Mapping[str, Any], now: dat
         "weight": lane["weight"],
         "served": lane["served"],
         "held": report.held,
+        "pledged": _pledged(report, was.get("allotted", 0)),
         "allotted": was.get("allotted", 0),
         "wanted": wanted,
         "slots": report.slots,
@@ -74,6 +78,12 @@ def _heard(lane: Row, report: Report, due: int, was: Mapping[str, Any], now: dat
         "beat_at": now,
         "expires_at": now + FRESH + timedelta(seconds=report.longest_s),
     }
+
+
+def _pledged(report: Report, allotted: int | None) -> int:
+    """What a lane may have in flight before it hears what it is granted now; it begins nothing beyond meanwhile."""
+    about = report.held + report.in_hand
+    return about if allotted is None else min(allotted, about)
 
 
 def _since(before: datetime | None, now: datetime, *, goes_on: bool = True) -> datetime:
@@ -109,8 +119,10 @@ def _allotted(
     if limit is not None:
         claimants = [_claimant(it) for it in [*others, mine]]
         share = allotment(limit, silent, claimants, mine["lane"], now.timestamp(), most=most, in_line=in_line)
-    if breaker is not BreakerState.HALF_OPEN:
+    if breaker is BreakerState.CLOSED:
         return share
+    if breaker is BreakerState.OPEN:
+        return 0  # also where its time has come: somebody has to be the one that probes
     return min(1, 1 if share is None else share) if upstream["probe"] == mine["lane"] else 0
 
 
@@ -118,7 +130,7 @@ def _hold(upstream: Row, now: datetime) -> float:
     """Seconds before which nobody begins a call."""
     is_open = upstream["breaker"] == BreakerState.OPEN
     until: list[datetime | None] = [upstream["held_until"], upstream["open_until"] if is_open else None]
-    return max([0.0, *((it - now).total_seconds() for it in until if it is not None)])
+    return max([0.0, *(min(LONGEST_HOLD_S, (it - now).total_seconds()) for it in until if it is not None)])
 
 
 def _draw(pace: Pace, mine: Row, others: Sequence[Row], now: datetime, in_line: int) -> list[datetime]:

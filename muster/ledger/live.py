@@ -65,6 +65,7 @@ class Allotment(Base, table=True):
     weight: float
     served: int  # items of its batch that are closed
     held: int
+    pledged: int = 0  # calls that it may have begun before it hears of its allotment
     allotted: int | None  # None: no limit
     wanted: int
     slots: int  # send slots drawn and not used

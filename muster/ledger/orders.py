@@ -64,7 +64,7 @@ class Orders:
         if batch["state"] == _B.PAUSED and is_alive(batch["beat_at"], now, tx.stale_after):
             await _begin_anew(tx, batch, now)
             return await move_batch(tx, batch, _B.IN_PROGRESS, None, now)
-        return await _queue_again(tx, batch, now)
+        return await queue_again(tx, batch, now)
 
     @writes
     async def cancel(self, tx: Tx, batch_id: int) -> int:
@@ -108,7 +108,7 @@ class Orders:
         )
         if not opened:
             raise NotFound(await _none_meant(tx, batch, failed))
-        await _queue_again(tx, batch, now)
+        await queue_again(tx, batch, now)
         await tx.run(sql.COUNT, {"batch_id": batch_id, **sql.NO_COUNTS, "more_failed": -opened})
         await log(tx, batch_id, now, "batch.redriven", f"Failed items opened again by hand: {opened}.")
         return opened
@@ -132,7 +132,7 @@ def _check(batch: Row, order: str, states: Sequence[BatchState]) -> None:
         raise WrongState(f"Batch {batch['id']} is {state}; only a batch that is {allowed} can be {order}.{hint}")
 
 
-async def _queue_again(tx: Tx, batch: Row, now: datetime) -> BatchState:
+async def queue_again(tx: Tx, batch: Row, now: datetime) -> BatchState:
     """Queue the batch with nothing left running, and let its run go on."""
     await _check_quiet(tx, batch, now)
     await give_back_crashed(tx, batch, await lanes_of(tx, batch["id"]), now, seen=False)
@@ -155,7 +155,7 @@ async def _begin_anew(tx: Tx, batch: Row, now: datetime) -> None:
     """A new deadline, no upstream stopped, no driver that got nowhere; its run is open again."""
     fresh = {"deadline_at": deadline_of(batch["limits"], now), "stopped": {}, "fruitless": 0}
     await tx.run(update(BATCH).where(BATCH.c.id == batch["id"]).values(fresh))
-    again = {"state": RunState.RUNNING, "finished_at": None, "error": None}
+    again = {"state": RunState.RUNNING, "finished_at": None, "error": None, "certificate": None, "result": None}
     await tx.run(update(RUN).where(RUN.c.id == batch["run_id"]).values(again))
 
 

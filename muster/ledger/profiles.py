@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.sql import Select
 
 from muster.ledger.database import Database, Row, Tx, reads, writes
-from muster.ledger.tables import POST, PROFILE, Post
+from muster.ledger.domain import POST, PROFILE, Post
 from muster.states import ProfileState
 from muster.upstreams.linkedin import FoundPost
 

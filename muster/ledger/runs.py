@@ -2,16 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, update
 
+from muster.certificate import ENDS, OPEN, certificate_of
 from muster.errors import NotFound
 from muster.ledger.database import Database, Row, Tx, reads, writes
+from muster.ledger.proving import evidence_of
 from muster.ledger.tables import BATCH, RUN, RUN_CLIENT
+from muster.limits import Mode
+from muster.manifest import hash_of, manifest_of
 from muster.selection import Decision
 from muster.states import CLOSED_BATCHES, OPEN_BATCHES, BatchState, RunState
+
+RECONCILE: Final = "reconcile"
+CHECK: Final = "check"
+WATCHERS: Final = (RECONCILE, CHECK)  # triggers whose runs open no batches
+KEPT: Final = timedelta(days=14)  # theirs; `reconcile` fires each minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +32,17 @@ class NewRun:
     mode: str
     request: Mapping[str, Any]
     forced: bool = False
+    started_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """A firing of `reconcile` or `check`."""
+
+    trigger: str
+    started_at: datetime
+    result: Mapping[str, Any]
+    error: str | None = None
 
 
 class Runs:
@@ -35,8 +55,11 @@ class Runs:
     async def open(self, tx: Tx, new: NewRun, decisions: Sequence[Decision]) -> tuple[int, bool]:
         """Open a run with its decisions; the second time under the same key it is only found.
 
-        Returns the run's id and whether it is new.
+        Where a forced run under that key (`#2`, `#3`, …) has not come to its end, that one is found. Returns the run's
+        id and whether it is new.
         """
+        if not new.forced and (unended := await _unended(tx, new.key)) is not None:
+            return unended, False
         key = await _free_key(tx, new.key) if new.forced else new.key
         row = {**asdict(new), "key": key, "state": RunState.RUNNING, "started_at": await tx.now()}
         run_id = await tx.value(tx.insert(RUN).values(row).on_conflict_do_nothing().returning(RUN.c.id))
@@ -82,16 +105,41 @@ class Runs:
         return next((row["id"] for row in rows if row["request"] == dict(request)), None)
 
     @reads
+    async def newest(self, tx: Tx, trigger: str | None = None, *, since: datetime | None = None) -> Row | None:
+        """The newest run, of a trigger or of any that opens batches, opened at or after a moment."""
+        meant = [RUN.c.trigger == trigger] if trigger else [RUN.c.trigger.not_in(WATCHERS)]
+        meant += [RUN.c.started_at >= since] if since else []
+        return await tx.row(select(RUN).where(*meant).order_by(RUN.c.id.desc()).limit(1))
+
+    @reads
+    async def of_key(self, tx: Tx, key: str) -> Row | None:
+        """The newest run of a key, forced ones included."""
+        return await tx.row(select(RUN).where(_of_key(key)).order_by(RUN.c.id.desc()).limit(1))
+
+    @writes
+    async def record(self, tx: Tx, firing: Firing) -> None:
+        """Write down a firing that opens no batches: who looked when, what was found, what went wrong."""
+        now = await tx.now()
+        state = RunState.FAILED if firing.error else RunState.DONE
+        row = {"key": f"{firing.trigger}:{now:%Y-%m-%dT%H:%M:%S.%f}", "forced": False, "request": {}}
+        ends = {"finished_at": now, "planned_at": now, "state": state, "mode": Mode.NORMAL}
+        await tx.run(tx.insert(RUN).on_conflict_do_nothing(), {**row, **ends, **asdict(firing)})
+        old = (RUN.c.trigger == firing.trigger, RUN.c.started_at < now - KEPT)
+        await tx.run(delete(RUN).where(*old))
+
+    @reads
     async def decisions(self, tx: Tx, run_id: int) -> list[Decision]:
         """What the run decided on every client, in the order of their ids."""
-        rows = await tx.rows(select(RUN_CLIENT).where(RUN_CLIENT.c.run_id == run_id).order_by(RUN_CLIENT.c.client_id))
-        return [Decision(row["client_id"], row["included"], tuple(row["workloads"]), row["reason"]) for row in rows]
+        return await _decisions(tx, run_id)
 
     @writes
     async def planned(self, tx: Tx, run_id: int) -> None:
-        """Record that all batches of the run are open: from now on it may be closed."""
+        """Freeze the manifest, now that all batches of the run are open: from now on it may be closed."""
+        batches = await tx.rows(select(BATCH).where(BATCH.c.run_id == run_id).order_by(BATCH.c.client_id, BATCH.c.id))
+        manifest = manifest_of(await _decisions(tx, run_id), batches)
         open_run = update(RUN).where(RUN.c.id == run_id, RUN.c.planned_at.is_(None))
-        await tx.run(open_run.values(planned_at=await tx.now()))
+        frozen = {"manifest": manifest, "manifest_hash": hash_of(manifest)}
+        await tx.run(open_run.values(planned_at=await tx.now(), **frozen))
 
     @reads
     async def half_planned(self, tx: Tx, since: timedelta) -> Sequence[Row]:
@@ -108,7 +156,7 @@ class Runs:
 
     @writes
     async def close(self, tx: Tx, run_id: int) -> bool:
-        """Close the run if its batches are, and say whether this call did.
+        """Close the run if its batches are, write its certificate, and say whether this call did.
 
         A batch that was stopped before its end makes it `failed`.
         """
@@ -120,14 +168,29 @@ class Runs:
         reasons = [f"batch {row['id']}: {row['reason']}" for row in batches if row["state"] == BatchState.FAILED]
         state = RunState.FAILED if reasons else RunState.DONE
         ended = {"state": state, "finished_at": await tx.now(), "error": "; ".join(reasons) or None}
-        await tx.run(update(RUN).where(RUN.c.id == run_id).values(**ended))
+        certificate = certificate_of(await evidence_of(tx, run_id))
+        result = {name: value for name, value in certificate.items() if name in ("complete", "expected", *ENDS, OPEN)}
+        proof = {"certificate": certificate, "result": result}
+        await tx.run(update(RUN).where(RUN.c.id == run_id).values(**ended, **proof))
         return True
 
 
+async def _decisions(tx: Tx, run_id: int) -> list[Decision]:
+    rows = await tx.rows(select(RUN_CLIENT).where(RUN_CLIENT.c.run_id == run_id).order_by(RUN_CLIENT.c.client_id))
+    return [Decision(row["client_id"], row["included"], tuple(row["workloads"]), row["reason"]) for row in rows]
+
+
+def _of_key(key: str) -> ColumnElement[bool]:
+    return (RUN.c.key == key) | RUN.c.key.startswith(f"{key}#", autoescape=True)
+
+
+async def _unended(tx: Tx, key: str) -> int | None:
+    """The newest run of a key whose work has not come to its end."""
+    newest = select(RUN.c.id).where(_of_key(key), RUN.c.state != RunState.DONE).order_by(RUN.c.id.desc()).limit(1)
+    found: int | None = await tx.value(newest)
+    return found
+
+
 async def _free_key(tx: Tx, key: str) -> str:
-    taken = await tx.value(
-        select(func.count())
-        .select_from(RUN)
-        .where((RUN.c.key == key) | RUN.c.key.startswith(f"{key}#", autoescape=True))
-    )
+    taken = await tx.value(select(func.count()).select_from(RUN).where(_of_key(key)))
     return f"{key}#{taken + 1}" if taken else key

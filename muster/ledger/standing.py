@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import update
 
@@ -13,6 +14,8 @@ from muster.ledger.journal import Level, log
 from muster.ledger.lease import Lease
 from muster.ledger.tables import BATCH
 from muster.states import CLOSED_BATCHES, WORKING_BATCHES, BatchState, ItemState, sources
+
+STOPPED: Final = "upstream.stopped"  # the kind of its events
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,8 @@ async def end_if_over(tx: Tx, batch: Row, counts: Row, stopped: Mapping[str, str
     if all_stopped != batch["stopped"]:
         await tx.run(update(BATCH).where(BATCH.c.id == batch["id"]).values(stopped=all_stopped))
         for name, why in stopped.items():
-            await log(tx, batch["id"], now, "upstream.stopped", f"No more calls to {name}: {why}", level=Level.ERROR)
+            said = f"No more calls to {name}: {why}"
+            await log(tx, batch["id"], now, STOPPED, said, level=Level.ERROR, data={"upstream": name})
     state = BatchState(batch["state"])
     if state not in {*WORKING_BATCHES, BatchState.FAILED}:
         return Standing(state, remaining, all_stopped)

@@ -15,7 +15,6 @@ from muster.states import (
     BatchState,
     ClientState,
     ItemState,
-    ProfileState,
     RunState,
 )
 
@@ -47,42 +46,8 @@ class Client(Base, table=True):
     posts_target: int | None = None
     max_posts_per_profile: int = 2
     profiles_limit: int = 100
-
-
-class Profile(Base, table=True):
-    """A profile of a client's, and what is known of it."""
-
-    __table_args__ = (
-        state_known(ProfileState),
-        UniqueConstraint("client_id", "platform", "handle"),
-        CheckConstraint("score BETWEEN 0 AND 100", name="score_in_range"),
-    )
-    id: int | None = Field(default=None, primary_key=True, sa_type=Id)
-    client_id: str = Field(foreign_key="client.id")
-    platform: str
-    handle: str
-    url: str | None = None
-    data: dict[str, Any] = Field(default_factory=dict, sa_type=Json)  # name, headline, about, any further column
-    state: ProfileState = Field(default=ProfileState.ACTIVE, sa_type=String)
-    score: int | None = None
-    score_reason: str | None = Field(default=None, sa_type=Text)
-    scored_at: datetime | None = Field(default=None, sa_type=Utc)
-    harvested_at: datetime | None = Field(default=None, sa_type=Utc)
-
-
-class Post(Base, table=True):
-    """A post of a profile, kept once."""
-
-    __table_args__ = (UniqueConstraint("profile_id", "external_id"),)
-    id: int | None = Field(default=None, primary_key=True, sa_type=Id)
-    profile_id: int = Field(foreign_key="profile.id", sa_type=Id)
-    external_id: str
-    item_id: int | None = Field(default=None, sa_type=Id)  # the item that found it
-    url: str | None = None
-    text: str | None = Field(default=None, sa_type=Text)
-    posted_at: datetime | None = Field(default=None, sa_type=Utc)
-    data: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
-    found_at: datetime = Field(sa_type=Utc)
+    brand: list[str] = Field(default_factory=list, sa_type=Json)  # its names, the usual one first
+    competitors: list[list[str]] = Field(default_factory=list, sa_type=Json)  # of each the same
 
 
 class Run(Base, table=True):
@@ -97,6 +62,7 @@ class Run(Base, table=True):
     key: str
     trigger: str
     forced: bool = False
+    started_by: str | None = None  # who asked for it, where somebody did
     mode: str
     state: RunState = Field(default=RunState.RUNNING, sa_type=String)
     request: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
@@ -104,6 +70,10 @@ class Run(Base, table=True):
     planned_at: datetime | None = Field(default=None, sa_type=Utc)  # all its batches are open
     finished_at: datetime | None = Field(default=None, sa_type=Utc)
     error: str | None = Field(default=None, sa_type=Text)
+    manifest: dict[str, Any] | None = Field(default=None, sa_type=Json)  # what was expected, frozen once it was planned
+    manifest_hash: str | None = None
+    certificate: dict[str, Any] | None = Field(default=None, sa_type=Json)  # how all of it ended
+    result: dict[str, Any] | None = Field(default=None, sa_type=Json)  # in short
 
 
 class RunClient(Base, table=True):
@@ -151,6 +121,7 @@ class Batch(Base, table=True):
     request: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     upstreams: list[str] = Field(default_factory=list, sa_type=Json)  # that its items call
     stopped: dict[str, str] = Field(default_factory=dict, sa_type=Json)  # upstream → why it is called no more
+    manifest_hash: str | None = None  # of its items as they were planned
     total: int = 0
     succeeded: int = 0
     skipped: int = 0
@@ -254,8 +225,6 @@ class Setting(Base, table=True):
 
 
 CLIENT: Final = table_of(Client)
-PROFILE: Final = table_of(Profile)
-POST: Final = table_of(Post)
 RUN: Final = table_of(Run)
 RUN_CLIENT: Final = table_of(RunClient)
 BATCH: Final = table_of(Batch)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import func, select, update
@@ -12,6 +13,7 @@ from muster.ledger.database import Database, Row, Tx, reads, writes
 from muster.ledger.journal import log
 from muster.ledger.live import ALLOTMENT, UPSTREAM
 from muster.ledger.tables import BATCH
+from muster.shares import HORIZON_S
 from muster.states import OPEN_BATCHES, BreakerState
 from muster.upstreams.known import KNOWN
 
@@ -46,14 +48,23 @@ class Upstreams:
             raise NotFound(f"There is no upstream {name!r}; there are {', '.join(sorted(names))}.")
         before = await lock_upstream(tx, name)
         now = await tx.now()
-        # Send slots that stand where a lower rate put them are forgotten; so is what the upstream seemed to bear.
-        fresh = {"next_at": None, "tokens_at": None} if before["next_at"] and before["next_at"] > now else {}
-        await tx.run(update(UPSTREAM).where(UPSTREAM.c.name == name).values({**limits, **fresh, "ceiling": None}))
+        # What the upstream itself said before is forgotten; slots that lanes have are theirs, and the next come after.
+        changed = {**_moved(before, limits, now), "ceiling": None, "held_until": None, "paced_until": None}
+        await tx.run(update(UPSTREAM).where(UPSTREAM.c.name == name).values({**limits, **changed}))
         said = f"{name}: " + ", ".join(f"{_words(it)} {_old(before[it])} → {_old(limits[it])}" for it in limits)
         for batch in await tx.rows(select(BATCH.c.id, BATCH.c.upstreams).where(BATCH.c.state.in_(OPEN_BATCHES))):
             if name in batch["upstreams"]:
                 await log(tx, batch["id"], now, "limits.changed", f"Limits of {said}.", data=dict(limits))
         return {**before, **limits}
+
+
+def _moved(before: Row, limits: Mapping[str, float | None], now: datetime) -> dict[str, Any]:
+    """The next send slots, where another rate had put them farther ahead than the new one would."""
+    moved = {}
+    for limit, at in (("per_minute", "next_at"), ("tokens_per_minute", "tokens_at")):
+        if limit in limits and limits[limit] != before[limit] and before[at] is not None:
+            moved[at] = min(before[at], now + timedelta(seconds=HORIZON_S))
+    return moved
 
 
 def _usage() -> Any:

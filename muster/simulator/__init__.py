@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from muster.simulator import apify, chat
+from muster.simulator import anthropic, apify, chat, gemini, perplexity
 from muster.simulator.gate import Door, Gate
 from muster.simulator.options import Options
 from muster.simulator.server import listen
@@ -22,6 +22,9 @@ __all__ = ["UPSTREAMS", "Options", "create_app", "serve"]
 
 UPSTREAMS: Mapping[str, Callable[[Gate], Upstream]] = {
     chat.NAME: chat.upstream,
+    perplexity.NAME: perplexity.upstream,
+    gemini.NAME: gemini.upstream,
+    anthropic.NAME: anthropic.upstream,
     apify.NAME: apify.upstream,
 }
 

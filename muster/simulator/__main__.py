@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from muster.errors import MusterError
 from muster.simulator import Options, serve
-from muster.simulator.behaviour import KEY_MARKERS, MARKERS
+from muster.simulator.behaviour import BUSY, KEY_MARKERS, MARKERS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     keys = [f"  {start:<16}(start of a key) {fault.value}" for start, fault in KEY_MARKERS.items()]
+    keys.append(f"  {BUSY + 'N':<16}(a key) 429 for N seconds from its first call on")
     words = [f"  {word:<16}{marker.says}" for word, marker in MARKERS.items()]
     parser = argparse.ArgumentParser(
         prog="python -m muster.simulator",

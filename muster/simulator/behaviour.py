@@ -36,6 +36,8 @@ class Twist(StrEnum):
     BAD_JSON = "bad_json"
     CUT_OFF = "cut_off"
     REFUSAL = "refusal"
+    UNGROUNDED = "ungrounded"
+    PAUSED = "paused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +66,16 @@ MARKERS: Mapping[str, Marker] = {  # of two in one call the upper one wins
     "sim-failed-run": Marker("Apify: the run ends FAILED", twist=Twist.FAILED_RUN),
     "sim-timed-out": Marker("Apify: the run ends TIMED-OUT with 1 paid post", twist=Twist.TIMED_OUT),
     "sim-bad-json": Marker("chat: content that is not JSON", twist=Twist.BAD_JSON),
-    "sim-cut-off": Marker("chat: half the content, finish_reason length", twist=Twist.CUT_OFF),
-    "sim-refusal": Marker("chat: a refusal, content null", twist=Twist.REFUSAL),
+    "sim-cut-off": Marker("models: a part of the content, cut off at the limit", twist=Twist.CUT_OFF),
+    "sim-refusal": Marker("models: a refusal", twist=Twist.REFUSAL),
+    "sim-ungrounded": Marker("models with web search: an answer without a search", twist=Twist.UNGROUNDED),
+    "sim-paused": Marker("Anthropic: the first turn is paused", twist=Twist.PAUSED),
 }
 KEY_MARKERS: Mapping[str, Fault] = {  # how a key may begin
     "sim-denied": Fault.DENIED,
     "sim-broke": Fault.OUT_OF_MONEY,
 }
+BUSY = "sim-busy-"  # and how many seconds: 429 from a key's first call on, then fine
 THROTTLE_HINT = 1.0  # seconds, for a 429 that comes from a marker and not from the rate
 
 _WORDS = re.compile("|".join(sorted(map(re.escape, MARKERS), key=len, reverse=True)))
@@ -105,6 +110,12 @@ def key_fault(key: str) -> Fault | None:
     if not key:
         return Fault.DENIED
     return next((fault for start, fault in KEY_MARKERS.items() if key.startswith(start)), None)
+
+
+def busy_for(key: str) -> float:
+    """Seconds for which an upstream answers 429 to a key, counted from its first call; 0 for all others."""
+    seconds = key.removeprefix(BUSY)
+    return float(seconds) if key.startswith(BUSY) and seconds.isdecimal() else 0.0
 
 
 def marked_fault(text: str, turn: int) -> Fault | None:

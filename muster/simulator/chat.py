@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from muster.simulator import responses
 from muster.simulator.behaviour import Fault, Twist, number
 from muster.simulator.filling import fill
 from muster.simulator.gate import Gate
@@ -69,6 +70,7 @@ def upstream(gate: Gate) -> Upstream:
                 answer=completer.complete,
                 work=Work.HELD,
             ),
+            responses.endpoint(gate),
             Endpoint(method="GET", path="/v1/models", subject=by_path, answer=_models),
         ),
     )

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from muster.simulator.behaviour import (
     THROTTLE_HINT,
     Fault,
+    busy_for,
     key_fault,
     latency,
     marked_fault,
@@ -37,11 +38,21 @@ class Gate:
         names = tuple(upstreams)
         self.options = options
         self.calls = Calls(names)
+        self._first_calls = dict[tuple[str, str], float]()
         self.windows = {name: SlidingWindow(options.rate_per_minute) for name in names}
+
+    def busy(self, upstream: str, key: str) -> float:
+        """Seconds for which an upstream is still busy with a key that says so, counted from its first call."""
+        seconds = busy_for(key)
+        if not seconds:
+            return 0.0
+        now = time.monotonic()
+        return seconds - (now - self._first_calls.setdefault((upstream, key), now))
 
     def reset(self) -> None:
         """Start counting anew, rates included; runs under way go on."""
         self.calls.reset()
+        self._first_calls.clear()
         for window in self.windows.values():
             window.clear()
 
@@ -108,6 +119,8 @@ class Door:
         return subject
 
     def _check_key(self, call: Call) -> None:
+        if (left := self._gate.busy(self._upstream.name, call.key)) > 0:
+            raise Refused(Fault.THROTTLED, wait=left)
         fault = key_fault(call.key)
         if fault is Fault.OUT_OF_MONEY and self._endpoint.work is Work.NONE:
             return  # looking costs nothing
@@ -123,7 +136,7 @@ class Door:
 
     def _refuse(self, refused: Refused) -> Answer:
         answer = self._upstream.error(refused)
-        if refused.wait is None:
+        if refused.wait is None or self._upstream.hints_in_body:
             return answer
         hint = (b"retry-after", b"%d" % ceil(refused.wait))
         return Answer(answer.status, answer.body, (*answer.headers, hint), answer.content_type)

@@ -124,6 +124,7 @@ class Upstream:
     endpoints: tuple[Endpoint, ...]
     error: Callable[[Refused], Answer]  # for every fault but hang, HTML and huge
     headers: Callable[[RateState | None], Headers]  # on each answer, good or bad
+    hints_in_body: bool = False  # when to come back is said there, and not in a header
 
 
 def by_path(call: Call) -> Subject:

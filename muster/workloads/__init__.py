@@ -8,12 +8,14 @@ from muster.settings import Settings
 from muster.workload import Workload
 from muster.workloads.posts import Posts
 from muster.workloads.profiles import Profiles
+from muster.workloads.prompts import Prompts
 
 SHELF: Final[Mapping[str, type[Workload]]] = {
     workload.name: workload
     for workload in (
         Profiles,
         Posts,
+        Prompts,
     )
 }  # in the order in which a client's batches are worked
 

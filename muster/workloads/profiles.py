@@ -38,6 +38,7 @@ class Profiles:
 
     name: ClassVar[str] = "profiles"
     needs: ClassVar[tuple[str, ...]] = ("openai_api_key",)
+    nothing: ClassVar[str] = "no profile without a score"
     longest_s: ClassVar[float] = 90.0  # the model's own time is 60
 
     def __init__(self, settings: Settings) -> None:
@@ -75,13 +76,14 @@ class Profiles:
             max_tokens=ANSWER_TOKENS,
         )
         cost = self._cost(completion.input_tokens, completion.output_tokens)
+        tokens = completion.input_tokens + completion.output_tokens
         try:
             answer = parse(completion, Answer)
         except Unanswered as misfit:  # it was paid for all the same
-            return replace(misfit.outcome, cost_micros=cost)
+            return replace(misfit.outcome, cost_micros=cost, tokens=tokens)
         score = Score(item.payload["profile_id"], answer.score, answer.reason)
         result = {"score": answer.score, "reason": answer.reason, "model": completion.model}
-        return Succeeded(result=result, rows=[score], cost_micros=cost)
+        return Succeeded(result=result, rows=[score], cost_micros=cost, tokens=tokens)
 
     async def settle(self, tx: Tx, closed: Sequence[Landing]) -> Mapping[int, int]:
         """Write the scores."""

@@ -39,6 +39,8 @@ def test_imported_clients_are_listed_with_all_their_limits(muster: Muster, two_c
         "posts_target": 5,
         "max_posts_per_profile": 2,
         "profiles_limit": 100,
+        "brand": [],
+        "competitors": [],
         "profiles": 6,
     }
     assert (birch["state"], birch["posts_target"], birch["profiles"]) == ("paused", None, 1)

@@ -143,7 +143,7 @@ def test_doctor_says_what_is_missing_and_what_is_well(
     monkeypatch.setenv("APIFY_BASE_URL", "ftp://nowhere")
     said = muster("doctor")
     assert said.code == 3
-    for line in ("ok   ledger", "BAD  profiles: OPENAI_API_KEY is not set", "BAD  posts: APIFY_BASE_URL is not"):
+    for line in ("ok   ledger", "BAD  openai: OPENAI_API_KEY is not set", "BAD  apify: APIFY_BASE_URL is not"):
         assert line in said.out
     assert PASSWORD not in said.out + said.err
 

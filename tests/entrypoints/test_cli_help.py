@@ -6,7 +6,9 @@ from typer.testing import CliRunner
 from entrypoints.cli.app import app
 from tests.entrypoints.conftest import Muster
 
-COMMANDS = ("demo", "run", "batches", "show", "export", "deploy", "doctor", "simulate")
+COMMANDS = (
+    "demo", "run", "trigger", "watch", "verify", "batches", "show", "export", "deploy", "doctor", "simulate",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -33,6 +35,11 @@ def test_each_command_has_a_sentence_in_the_overview(command: str):
         (["clients", "import"], "acme,Acme Ltd,2-Lead Scoring,50"),
         (["clients", "set"], "muster clients set acme state=paused"),
         (["profiles", "import"], "acme,ada,https://www.linkedin.com/in/ada"),
+        (["prompts", "import"], "acme,crm-dentists,Which CRM is best for dentists?"),
+        (["prompts", "answers"], "muster prompts answers 12 -o answers.jsonl"),
+        (["trigger"], "muster trigger --force --timeout 30 --json"),
+        (["watch"], "muster watch nightly:2026-11-22 --interval 2"),
+        (["verify"], "muster verify 12 --repair"),
         (["simulate"], "OPENAI_BASE_URL=http://127.0.0.1:9000/v1"),
         (["doctor"], "muster doctor --json"),
     ],

@@ -43,11 +43,15 @@ async def test_every_client_is_accounted_for_with_the_reason_why_it_was_left_out
     assert state.is_completed()
     assert (account["run"], account["state"], account["mode"]) == ("n", "done", "normal")
     assert account["clients"] == [
-        {"id": "amber", "included": True, "reason": None},
-        {"id": "beryl", "included": True, "reason": "posts: service level 1 is below 2"},
+        {"id": "amber", "included": True, "reason": "prompts: no active prompts"},
+        {
+            "id": "beryl",
+            "included": True,
+            "reason": "posts: service level 1 is below 2; prompts: service level 1 is below 2",
+        },
         {"id": "coral", "included": False, "reason": "client is inactive"},
-        {"id": "delta", "included": True, "reason": None},
-        {"id": "ember", "included": True, "reason": "posts: no posts target is set"},
+        {"id": "delta", "included": True, "reason": "prompts: no active prompts"},
+        {"id": "ember", "included": True, "reason": "posts: no posts target is set; prompts: no active prompts"},
     ]
     assert [(it["client"], it["workload"], it["total"], it["remaining"]) for it in account["batches"]] == [
         ("amber", "profiles", 4, 0),

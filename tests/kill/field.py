@@ -15,8 +15,9 @@ from sqlalchemy import func, select
 from muster.errors import MusterError
 from muster.ledger import Book
 from muster.ledger.database import Row, Tx
+from muster.ledger.domain import POST, PROFILE
 from muster.ledger.live import LANE
-from muster.ledger.tables import ATTEMPT, BATCH, ITEM, POST, PROFILE
+from muster.ledger.tables import ATTEMPT, BATCH, ITEM
 from muster.limits import Mode
 from muster.outcomes import ErrorKind
 from muster.planning import Wanted, open_run

@@ -9,9 +9,21 @@ NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 
 
 def told(
-    breaker: Breaker, *, lane: str = "one", answered: bool = False, failures: int = 0, later: float = 0
+    breaker: Breaker,
+    *,
+    lane: str = "one",
+    answered: bool = False,
+    failures: int = 0,
+    later: float = 0,
+    probe_lives: bool = True,
+    can_probe: bool = True,
+    is_calling: bool | None = None,
 ) -> Breaker:
-    return breaker.after(lane, Heard(answered, failures), NOW + timedelta(seconds=later), probe_lives=True)
+    """A lane that holds the probe is making it, unless it is said otherwise."""
+    now = NOW + timedelta(seconds=later)
+    calls = lane == breaker.probe if is_calling is None else is_calling
+    heard = Heard(answered, failures)
+    return breaker.after(lane, heard, now, probe_lives=probe_lives, can_probe=can_probe, is_calling=calls)
 
 
 def opened() -> Breaker:
@@ -42,8 +54,8 @@ def test_a_probe_that_fails_opens_it_for_twice_as_long_up_to_five_minutes():
     for _ in range(9):
         assert breaker.open_until is not None
         waits.append((breaker.open_until - NOW).total_seconds())
-        probing = breaker.after("one", Heard(), breaker.open_until, probe_lives=True)
-        breaker = probing.after("one", Heard(failures=1), NOW, probe_lives=True)
+        probing = told(breaker, later=waits[-1])
+        breaker = told(probing, failures=1)
 
     assert waits[:4] == [5, 10, 20, 40]
     assert waits[-1] == LONGEST_S
@@ -52,7 +64,7 @@ def test_a_probe_that_fails_opens_it_for_twice_as_long_up_to_five_minutes():
 def test_another_lane_probes_where_the_first_has_died():
     probing = told(opened(), later=COOLDOWN_S)
 
-    taken = probing.after("two", Heard(), NOW, probe_lives=False)
+    taken = told(probing, lane="two", probe_lives=False)
 
     assert (taken.state, taken.probe) == (BreakerState.HALF_OPEN, "two")
 
@@ -61,3 +73,18 @@ def test_what_others_fail_at_while_one_probes_changes_nothing():
     probing = told(opened(), later=COOLDOWN_S)
 
     assert told(probing, lane="two", failures=3, later=6) == probing
+
+
+def test_only_a_lane_with_a_call_to_make_probes():
+    assert told(opened(), can_probe=False, later=COOLDOWN_S).state is BreakerState.OPEN
+
+    probing = told(opened(), later=COOLDOWN_S)
+    left = told(probing, is_calling=False, later=7)  # it came by again, and had begun nothing
+
+    assert (left.state, left.probe) == (BreakerState.HALF_OPEN, None)
+    assert told(left, lane="two", can_probe=False, later=8).probe is None
+    assert told(left, lane="two", later=8).probe == "two"
+
+
+def test_a_time_that_lies_too_far_ahead_was_written_before_the_clock_was_set_back():
+    assert told(opened(), later=-3600).state is BreakerState.HALF_OPEN

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from muster.allotment import Allotment, Slot
+from muster.allotment import Allotment, Grant, Slot
 from muster.ledger.allotments import NEW_UPSTREAM
 from muster.ledger.granting import FRESH, charge, grant_to
 from muster.ledger.live import UPSTREAM
-from muster.outcomes import Succeeded
+from muster.outcomes import Outcome, Succeeded
 from muster.shares import BEAT_S, jain
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
@@ -54,6 +54,8 @@ class Crowd:
     longest_s: float
     limits: dict[str, Any]
     most: int = 20
+    answer_s: float = 0.0  # a lane hears what it was granted up to so much later
+    outcome: Callable[[], Outcome] = Succeeded
     t: float = 0.0
     lanes: dict[str, Lane] = field(default_factory=dict)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -98,7 +100,16 @@ class Crowd:
         due = 0 if lane.is_leaving else BACKLOG
         grant, row, self.upstream = grant_to(who, report, due, self.upstream, list(self.rows.values()), now)
         self.rows[lane.name] = row
-        lane.allotment.take(grant, self.t - 0.01, self.t + 0.01)
+        self.at(self.t + self.rng.uniform(0, self.answer_s), self.hear_grant, lane, grant, self.t - 0.01)
+
+    def hear_grant(self, lane: Lane, grant: Grant, asked_at: float) -> None:
+        """The ledger's answer, some time after it was written."""
+        if lane.is_dead:
+            return
+        if lane.is_frozen:
+            self.at(self.t + 0.3, self.hear_grant, lane, grant, asked_at)
+            return
+        lane.allotment.take(grant, asked_at, self.t + 0.01)
         if lane.is_leaving and not lane.allotment.held:
             del self.rows[lane.name]
             lane.is_dead = True
@@ -113,7 +124,7 @@ class Crowd:
                 del self.rows[name]
             elif now - row["beat_at"] > FRESH and row["allotted"] != 0:
                 held = min(charge(row), self.lanes[name].allotment.held)
-                row |= {"held": held, "allotted": 0, "wanted": 0, "slots": 0, "slots_wanted": 0}
+                row |= {"held": held, "pledged": 0, "allotted": 0, "wanted": 0, "slots": 0, "slots_wanted": 0}
 
     def look(self, lane: Lane) -> None:
         """Begin what may begin; look again when the next send slot comes."""
@@ -136,7 +147,7 @@ class Crowd:
         if lane.is_frozen:  # it hears of it when it wakes; the upstream is done
             self.at(self.t + 0.3, self._hear, lane, slot)
         else:
-            lane.allotment.end(slot, Succeeded())
+            lane.allotment.end(slot, self.outcome())
             self.look(lane)
 
     def _hear(self, lane: Lane, slot: Slot | None) -> None:

@@ -31,6 +31,7 @@ class Numbers:
 
     name = "numbers"
     needs = ()
+    nothing = "no numbers"
     longest_s = 20.0
 
     def __init__(self, attempt: Attempt, poisoned: int | None = None) -> None:

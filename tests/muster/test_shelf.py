@@ -49,7 +49,7 @@ async def test_its_plan_is_the_same_every_time_and_its_keys_are_unique(world: Wo
 @every_workload
 async def test_its_plan_keeps_to_the_limits(world: World, name: str):
     await world.client("acme", [f"p{n}" for n in range(30)], posts_target=5)
-    limits = some_limits(profiles=3, batch_size=3, max_batches=1, posts_target=5)
+    limits = some_limits(profiles=3, batch_size=3, max_batches=1, posts_target=5, prompts=3)
 
     assert len(await planned(world, name, limits)) <= 3
     assert workload_named(name, world.settings).terms(limits).items == 3
@@ -57,7 +57,7 @@ async def test_its_plan_keeps_to_the_limits(world: World, name: str):
 
 @every_workload
 def test_a_limit_of_zero_bars_it_with_a_reason(name: str):
-    nothing = some_limits(profiles=0, max_batches=0, posts_target=0)
+    nothing = some_limits(profiles=0, max_batches=0, posts_target=0, prompts=0)
 
     assert workload_named(name, Settings.read()).bar(nothing)
 

@@ -5,7 +5,7 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from muster.errors import WrongState
-from muster.ledger.tables import POST, PROFILE
+from muster.ledger.domain import POST, PROFILE
 from muster.limits import Mode
 from muster.planning import Wanted, open_run
 from muster.states import BatchState

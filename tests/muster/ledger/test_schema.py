@@ -9,8 +9,9 @@ from sqlalchemy.exc import IntegrityError
 from muster.errors import ConfigurationError, Unreachable
 from muster.ledger import Book
 from muster.ledger.columns import Base
+from muster.ledger.domain import POST, PROFILE
 from muster.ledger.schema import head, revision
-from muster.ledger.tables import BATCH, ITEM, POST, PROFILE
+from muster.ledger.tables import BATCH, ITEM
 from muster.states import BatchState, ItemState
 from tests.factories import a_batch, a_client
 
