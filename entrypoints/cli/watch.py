@@ -67,7 +67,7 @@ def end(watched: Watched, account: dict[str, Any], *, as_json: bool) -> None:
         say_json({**account, "success": watched.ok, "troubles": list(watched.seen.troubles)})
     else:
         say("\n".join(["", *verdict(watched.seen, watched.late)]))
-    if signals.stopping():
+    if signals.stopping() and not watched.late:
         raise Interrupted("Interrupted; everything finished is kept.")
     raise typer.Exit(0 if watched.ok else 1)
 

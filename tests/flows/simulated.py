@@ -25,6 +25,12 @@ class Simulator:
         return {
             "OPENAI_BASE_URL": f"{self.address}/v1",
             "OPENAI_API_KEY": "simulated",
+            "PERPLEXITY_BASE_URL": self.address,
+            "PERPLEXITY_API_KEY": "simulated",
+            "GEMINI_BASE_URL": f"{self.address}/v1beta",
+            "GEMINI_API_KEY": "simulated",
+            "ANTHROPIC_BASE_URL": self.address,
+            "ANTHROPIC_API_KEY": "simulated",
             "APIFY_BASE_URL": self.address,
             "APIFY_TOKEN": "simulated",
         }
