@@ -44,6 +44,15 @@ CLIENTS: Final = (
     ("gable", "inactive", "3", 10, ("rosalind", "francis")),
     ("harbor", "paused", "2", 10, ("dorothy", "max")),
 )
+PROMPTS: Final = {  # by client, whose brand is its name
+    "acme": (
+        'Which CRM is best for dentists, "Acme" or "Rival"?',
+        'Is "Acme" worth its price?',
+        "What sim-ungrounded CRM is new?",
+    ),
+    "birch": ('Who sells timber online, "Birch" or "Oak & Sons"?', "Tell me something sim-refusal about timber."),
+    "delta": ('Is "Delta" a good airline for cats?',),
+}
 BROKEN: Final = {
     "client_id": "birch",
     "platform": "linkedin",
@@ -58,7 +67,7 @@ def demo(
         bool, typer.Option("--json", help="One JSON object at the end, nothing else on standard output.")
     ] = False,
 ) -> None:
-    """See the main job: score profiles and harvest posts for 8 made-up clients, through a real Prefect flow.
+    """See the main job for 8 made-up clients, through a real Prefect flow: scores, posts, and answers of four models.
 
     Everything stays in MUSTER_HOME. The upstreams are a simulator on this machine: no key is needed, nothing is paid.
     """
@@ -109,10 +118,21 @@ async def _make_up(book: Book) -> None:
     await book.profiles.forget_all()
     columns = ("id", "state", "service_level", "posts_target")
     rows = [dict(zip(columns, client, strict=False)) for client in CLIENTS]
-    await book.clients.put(
-        [{**row, "name": str(row["id"]).title(), "service_level": read_level(row["service_level"])} for row in rows]
+    await book.clients.put([_client(row) for row in rows])
+    await book.prompts.put(
+        [_prompt(client, at, text) for client, of in PROMPTS.items() for at, text in enumerate(of, 1)]
     )
     await book.profiles.put([*(_profile(client[0], handle) for client in CLIENTS for handle in client[4]), BROKEN])
+
+
+def _client(row: dict[str, Any]) -> dict[str, Any]:
+    name = str(row["id"]).title()
+    about = {"name": name, "brand": [name], "competitors": [["Rival"], ["Oak & Sons"]]}
+    return {**row, **about, "service_level": read_level(row["service_level"])}
+
+
+def _prompt(client: str, number: int, text: str) -> dict[str, Any]:
+    return {"client_id": client, "key": f"question-{number}", "text": text}
 
 
 def _profile(client: str, handle: str) -> dict[str, Any]:
@@ -141,6 +161,12 @@ def _upstreams_at(address: str) -> dict[str, str]:
     return {
         "OPENAI_BASE_URL": f"{address}/v1",
         "OPENAI_API_KEY": "simulated",
+        "PERPLEXITY_BASE_URL": address,
+        "PERPLEXITY_API_KEY": "simulated",
+        "GEMINI_BASE_URL": f"{address}/v1beta",
+        "GEMINI_API_KEY": "simulated",
+        "ANTHROPIC_BASE_URL": address,
+        "ANTHROPIC_API_KEY": "simulated",
         "APIFY_BASE_URL": address,
         "APIFY_TOKEN": "simulated",
     }
@@ -153,5 +179,8 @@ def _say_how_to_look_further(settings: Settings, batches: list[Any]) -> None:
     if worst is not None:
         say(f"  {muster} show {worst['id']:<10} a batch: causes, failed items, log")
         say(f"  {muster} export {worst['id']:<8} its items as CSV")
+    asked = next((it["id"] for it in batches if it["workload"] == "prompts"), None)
+    if asked is not None:
+        say(f"  {muster} prompts answers {asked}   what the models answered, and where they mention the client")
     say(f"  {muster} batches         all batches of the last day")
     say(f"  {muster} clients list    the clients and their limits")
