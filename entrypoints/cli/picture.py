@@ -138,7 +138,8 @@ def _client(decision: Decision, seen: Seen) -> Iterator[str]:
     for it in batches:
         if it["remaining"]:
             why = f": {it['reason']}" if it["reason"] else ""
-            yield f"   ❌ INCOMPLETE: {counted(it['remaining'], 'item')} of batch {it['id']} not processed{why}"
+            way = f" To go on: muster resume {it['id']}" if it["state"] == BatchState.FAILED else ""
+            yield f"   ❌ INCOMPLETE: {counted(it['remaining'], 'item')} of batch {it['id']} not processed{why}{way}"
     if decision.reason:
         yield f"   Left out: {decision.reason}"
 

@@ -74,12 +74,12 @@ def test_failed_items_are_processed_and_the_verdict_is_success():
 
 
 def test_open_items_make_it_a_failure_that_names_them():
-    stopped = a_batch("acme", state="failed", succeeded=35, failed=6, remaining=87, reason="no key")
+    stopped = a_batch("acme", state="failed", succeeded=35, failed=6, remaining=87, reason="no key.")
     said = verdict(seen(stopped, run="failed"), None)
 
     assert said[0] == "❌ FAILURE: some items remain open"
     assert "   Progress: 41/128 (32%)" in said
-    assert "   ❌ INCOMPLETE: 87 items of batch 7 not processed: no key" in said
+    assert "   ❌ INCOMPLETE: 87 items of batch 7 not processed: no key. To go on: muster resume 7" in said
 
 
 def test_nearly_all_is_not_a_hundred_per_cent():
