@@ -136,7 +136,7 @@ class Allotment:
         if self._has_bad_news:
             return BEAT_S
         if not self._room(now):
-            return BEAT_S if self.held else float("inf")
+            return BEAT_S if self.held or self._pledged is not None else float("inf")
         if self._grant.slots is None:
             return 0.0
         self._forfeit(now)

@@ -56,7 +56,7 @@ class Lane:
         self._look = asyncio.Event()
         self._speak = asyncio.Event()  # there is something that the ledger should hear before the next beat
         self._look_at = self._timer_at = 0.0
-        self._ahead = 0  # items claimed beyond the free slots
+        self._ahead = self._least_ahead = job.limits.in_flight // 2  # items claimed beyond the free slots
         self._idle_s = IDLE_S
         self._failure: BaseException | None = None
         self._standing: Standing | None = None
@@ -119,7 +119,7 @@ class Lane:
             await self._record(landings)
         except Unsettled:  # a workload that cannot write its rows must not stop the batch
             await self._record_one_by_one(landings)
-        self._ahead = min(len(landings), 4 * self._job.limits.in_flight)
+        self._ahead = min(max(len(landings), self._least_ahead), 4 * self._job.limits.in_flight)
 
     async def _record(self, landings: list[Landing]) -> None:
         self._standing = await self._book.lanes.settle(self._job.lease, self.name, landings, self._job.workload.settle)

@@ -58,7 +58,7 @@ class Caller:
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._way: _Way = _Web() if transport is None else _Through(transport)
-        self._rooms: dict[str, Room] = {}
+        self._told: dict[str, Mapping[str, str]] = {}  # the headers of each upstream's last answer
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,15 +83,14 @@ class Caller:
             failure = outcome_of(error, method=call.method, upstream=upstream)
             raise Unanswered(failure) from None  # the exception's own text may hold the URL or a header
         ms = 1000 * (time.perf_counter() - started)
-        if (room := room_of(headers)) is not None:
-            self._rooms[upstream] = room
+        self._told[upstream] = headers
         if status in range(200, 300) and len(body) > MAX_BODY:
             raise Unanswered(_too_long(status, upstream))
         return Answer(status, headers, _without_key(body, call), ms, upstream)
 
     def room(self, upstream: str) -> Room | None:
-        """What the upstream said last of the room that is left; said once."""
-        return self._rooms.pop(upstream, None)
+        """What the upstream's last answer says of the room that is left; said once, and read only when it is asked."""
+        return room_of(self._told.pop(upstream, {}))
 
 
 class _Web:

@@ -46,6 +46,14 @@ def test_a_lane_begins_no_more_than_it_reported_until_it_hears():
     assert lane.wait(0.4) == 0
 
 
+def test_what_is_claimed_before_the_answer_comes_waits_for_it():
+    lane = Allotment(20, 5.0)
+    lane.take(Grant(allotted=20), 0.0, 0.0)
+    lane.report(0.2, 0, None)
+
+    assert lane.wait(0.3) == BEAT_S  # soon, so that it is not given back
+
+
 def test_without_a_limit_an_allotment_expires_all_the_same():
     lane = Allotment(20, 5.0)
     lane.take(Grant(allotted=None), 0.0, 0.0)
