@@ -80,6 +80,7 @@ TABLE = [
     (400, gemini("INVALID_ARGUMENT", BAD_KEY), K.DENIED),
     (400, gemini("INVALID_ARGUMENT"), K.REJECTED),
     (402, gemini("FAILED_PRECONDITION"), K.OUT_OF_MONEY),
+    (429, {"error": {"code": 429, "message": "Your prepayment credits are depleted."}}, K.OUT_OF_MONEY),
     (403, gemini("PERMISSION_DENIED"), K.DENIED),
     (503, gemini("UNAVAILABLE"), K.THROTTLED),
     (504, gemini("DEADLINE_EXCEEDED"), K.TRANSIENT),
