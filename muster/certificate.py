@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from muster.manifest import hash_of
 from muster.report import cell, counted, table
+from muster.selection import Decision
 from muster.states import OPEN_ITEMS, ItemState, RunState
 
 Row = Mapping[str, Any]
@@ -25,6 +26,7 @@ class Evidence:
     run: Row
     batches: Sequence[Row]
     ends: Sequence[Row]  # of (batch_id, state, why, n), counted from the items
+    decisions: Sequence[Decision]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,9 @@ def _of_run(evidence: Evidence) -> Iterator[Gap]:
     run = evidence.run
     if hash_of(run["manifest"]) != run["manifest_hash"]:
         yield Gap(f"The manifest of run {run['key']} was changed after it had been frozen.")
+    frozen = [(it["client_id"], it["included"], it["reason"]) for it in run["manifest"]["clients"]]
+    if frozen != [(it.client_id, it.included, it.reason) for it in evidence.decisions]:
+        yield Gap(f"The decisions of run {run['key']} on its clients are not those that were frozen.")
     if run["state"] == RunState.RUNNING:
         yield Gap(f"Run {run['key']} is still running.", is_open=True)
     elif run["certificate"] != certificate_of(evidence):

@@ -13,8 +13,9 @@ from muster.ledger.journal import log
 from muster.ledger.opening import Plan, item_row
 from muster.ledger.orders import queue_again
 from muster.ledger.standing import lock_any_batch
-from muster.ledger.tables import BATCH, ITEM, RUN
+from muster.ledger.tables import BATCH, ITEM, RUN, RUN_CLIENT
 from muster.manifest import Fingerprint
+from muster.selection import Decision
 from muster.states import CLOSED_BATCHES
 
 
@@ -80,7 +81,13 @@ async def evidence_of(tx: Tx, run_id: int) -> Evidence:
         .where(BATCH.c.run_id == run_id)
         .group_by(ITEM.c.batch_id, ITEM.c.state, why)
     )
-    return Evidence(run, batches, await tx.rows(ends))
+    return Evidence(run, batches, await tx.rows(ends), await decisions_of(tx, run_id))
+
+
+async def decisions_of(tx: Tx, run_id: int) -> list[Decision]:
+    """What a run decided on every client, in the order of their ids."""
+    rows = await tx.rows(select(RUN_CLIENT).where(RUN_CLIENT.c.run_id == run_id).order_by(RUN_CLIENT.c.client_id))
+    return [Decision(row["client_id"], row["included"], tuple(row["workloads"]), row["reason"]) for row in rows]
 
 
 async def _fresh(plan: Plan, known: set[str], most: int) -> AsyncIterator[NewItem]:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from muster.certificate import ENDS, OPEN, certificate_of
 from muster.errors import NotFound
 from muster.ledger.database import Database, Row, Tx, reads, writes
-from muster.ledger.proving import evidence_of
+from muster.ledger.proving import decisions_of, evidence_of
 from muster.ledger.tables import BATCH, RUN, RUN_CLIENT
 from muster.limits import Mode
 from muster.manifest import hash_of, manifest_of
@@ -130,13 +130,13 @@ class Runs:
     @reads
     async def decisions(self, tx: Tx, run_id: int) -> list[Decision]:
         """What the run decided on every client, in the order of their ids."""
-        return await _decisions(tx, run_id)
+        return await decisions_of(tx, run_id)
 
     @writes
     async def planned(self, tx: Tx, run_id: int) -> None:
         """Freeze the manifest, now that all batches of the run are open: from now on it may be closed."""
         batches = await tx.rows(select(BATCH).where(BATCH.c.run_id == run_id).order_by(BATCH.c.client_id, BATCH.c.id))
-        manifest = manifest_of(await _decisions(tx, run_id), batches)
+        manifest = manifest_of(await decisions_of(tx, run_id), batches)
         open_run = update(RUN).where(RUN.c.id == run_id, RUN.c.planned_at.is_(None))
         frozen = {"manifest": manifest, "manifest_hash": hash_of(manifest)}
         await tx.run(open_run.values(planned_at=await tx.now(), **frozen))
@@ -173,11 +173,6 @@ class Runs:
         proof = {"certificate": certificate, "result": result}
         await tx.run(update(RUN).where(RUN.c.id == run_id).values(**ended, **proof))
         return True
-
-
-async def _decisions(tx: Tx, run_id: int) -> list[Decision]:
-    rows = await tx.rows(select(RUN_CLIENT).where(RUN_CLIENT.c.run_id == run_id).order_by(RUN_CLIENT.c.client_id))
-    return [Decision(row["client_id"], row["included"], tuple(row["workloads"]), row["reason"]) for row in rows]
 
 
 def _of_key(key: str) -> ColumnElement[bool]:

@@ -84,7 +84,7 @@ _RULES: Final = (  # the first that fits decides
     _Rule(  # Apify: too many runs at once
         _K.THROTTLED, {402, 403}, codes=_pattern("actor-memory-limit-exceeded", "concurrent-runs-limit-exceeded")
     ),
-    _Rule(  # OpenAI's and Anthropic's codes, Gemini's quotas by the day; Anthropic's, Gemini's, SerpApi's and Apify's messages
+    _Rule(  # OpenAI's and Anthropic's codes, Gemini's quotas by the day; messages of all but OpenAI
         _K.OUT_OF_MONEY,
         {400, 403, 429},
         codes=_pattern(

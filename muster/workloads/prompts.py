@@ -9,7 +9,7 @@ from muster.ledger.database import Tx
 from muster.ledger.prompts import Answered, keep_answers
 from muster.ledger.tables import Client
 from muster.limits import Limits, Terms
-from muster.mentions import mentions
+from muster.mentions import Text
 from muster.outcomes import ErrorKind, Outcome, Succeeded
 from muster.settings import Settings
 from muster.upstreams.anthropic import Anthropic
@@ -81,7 +81,8 @@ class Prompts:
     def _answered(self, item: Claimed, answer: GroundedAnswer) -> Answered:
         asked, refused = item.payload, answer.mark is ErrorKind.REFUSED
         known = [names for names in (asked["brand"], *asked["competitors"]) if names]
-        found = {} if refused else {names[0]: mentions(answer.text, names) for names in known}
+        text = Text("" if refused else answer.text)
+        found = {} if refused else {names[0]: text.mentions(names) for names in known}
         return Answered(
             item.id, asked["prompt_id"], asked["client_id"], item.upstream, answer,
             answer.mark or (None if answer.grounded else ErrorKind.UNGROUNDED),

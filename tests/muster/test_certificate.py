@@ -11,7 +11,7 @@ from muster.ledger import Book
 from muster.ledger.database import Tx
 from muster.ledger.domain import ANSWER
 from muster.ledger.live import LANE
-from muster.ledger.tables import ATTEMPT, BATCH, EVENT, ITEM, RUN
+from muster.ledger.tables import ATTEMPT, BATCH, EVENT, ITEM, RUN, RUN_CLIENT
 from muster.limits import Terms
 from muster.outcomes import ErrorKind, Failed, Outcome, Skipped, Succeeded
 from muster.verifying import repair, verify
@@ -86,6 +86,8 @@ async def test_a_closed_run_has_a_certificate_whose_sums_match(book: Book):
         (delete(ITEM).where(ITEM.c.seq == 1), "has 3 items, and 4 were planned"),
         (update(ITEM).where(ITEM.c.seq == 1).values(key="another"), "has other items than those that were planned"),
         (update(BATCH).values(succeeded=BATCH.c.succeeded - 1, failed=BATCH.c.failed + 1), "counts otherwise"),
+        (update(RUN_CLIENT).values(reason="left out"), "are not those that were frozen"),
+        (delete(RUN_CLIENT), "are not those that were frozen"),
         (update(RUN).values(manifest_hash="0"), "was changed after it had been frozen"),
         (update(RUN).values(certificate={"complete": True}), "is not what its items say now"),
     ],
