@@ -60,9 +60,9 @@ class Runs:
         """
         if not new.forced and (unended := await _unended(tx, new.key)) is not None:
             return unended, False
-        key = await _free_key(tx, new.key) if new.forced else new.key
-        row = {**asdict(new), "key": key, "state": RunState.RUNNING, "started_at": await tx.now()}
-        run_id = await tx.value(tx.insert(RUN).values(row).on_conflict_do_nothing().returning(RUN.c.id))
+        run_id, key = await _insert(tx, new)
+        while run_id is None and new.forced:  # somebody else took that number at the same moment
+            run_id, key = await _insert(tx, new)
         if run_id is None:
             return await tx.value(select(RUN.c.id).where(RUN.c.key == key)), False
         if decisions:
@@ -173,6 +173,13 @@ class Runs:
         proof = {"certificate": certificate, "result": result}
         await tx.run(update(RUN).where(RUN.c.id == run_id).values(**ended, **proof))
         return True
+
+
+async def _insert(tx: Tx, new: NewRun) -> tuple[int | None, str]:
+    """A row under the key, or the next free number of it; None if it is taken."""
+    key = await _free_key(tx, new.key) if new.forced else new.key
+    row = {**asdict(new), "key": key, "state": RunState.RUNNING, "started_at": await tx.now()}
+    return await tx.value(tx.insert(RUN).values(row).on_conflict_do_nothing().returning(RUN.c.id)), key
 
 
 def _of_key(key: str) -> ColumnElement[bool]:
