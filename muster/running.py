@@ -56,9 +56,9 @@ async def work_run(book: Book, settings: Settings, run_id: int) -> dict[str, Bas
     return _by_client(wrong)
 
 
-async def work_all(book: Book, settings: Settings, *, stays: bool = False) -> dict[str, BaseException]:
-    """Work whatever is queued until nothing is, or the process is asked to end; what went wrong, by client."""
-    return _by_client(await pull(book, settings, lambda turn: work_turn(book, settings, turn), stays=stays))
+async def work_all(book: Book, settings: Settings) -> dict[str, BaseException]:
+    """Work whatever is queued until nothing is; what went wrong, by client."""
+    return _by_client(await pull(book, settings, lambda turn: work_turn(book, settings, turn)))
 
 
 def _by_client(wrong: Wrong) -> dict[str, BaseException]:

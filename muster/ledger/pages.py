@@ -84,6 +84,12 @@ class Pages:
         return await tx.rows(select(EVENT).where(*newer).order_by(EVENT.c.id).limit(page.most))
 
     @reads
+    async def newest_event(self, tx: Tx, batch_id: int) -> int | None:
+        """The number of the newest line of a batch's log."""
+        newest: int | None = await tx.value(select(func.max(EVENT.c.id)).where(EVENT.c.batch_id == batch_id))
+        return newest
+
+    @reads
     async def runs(self, tx: Tx, page: Page) -> Sequence[Row]:
         """Runs, newest first; those that only watch are runs too."""
         return await tx.rows(select(RUN).where(*_below(RUN.c.id, page)).order_by(RUN.c.id.desc()).limit(page.most))
