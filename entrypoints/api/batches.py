@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from entrypoints.api.desk import TOKEN, At, Who, batch_for, cut, one_more
 from entrypoints.api.gate import Caller
-from entrypoints.api.kinds import STRICT, USUAL_PAGE, BatchId, Cursor, Limit, Moment, Number, Word, Workload
+from entrypoints.api.kinds import STRICT, USUAL_PAGE, BatchId, Cursor, Limit, Moment, Number, Whole, Word, Workload
 from entrypoints.api.problems import refusals
 from entrypoints.api.shapes import Batch, BatchPage, Cause, WholeBatch, batch_of
 from muster.errors import NotFound
@@ -39,7 +39,9 @@ class NewBatch(BaseModel):
         max_length=MOST_NAMED,
         description="Ids, handles or platform/handle; of these the ones that are due are taken. Left out: all.",
     )
-    priority: int = Field(USUAL_PRIORITY, ge=min(PRIORITIES), le=max(PRIORITIES), description="1 is begun first.")
+    priority: Annotated[int, Field(ge=min(PRIORITIES), le=max(PRIORITIES)), Whole] = Field(
+        USUAL_PRIORITY, description="1 is begun first."
+    )
 
 
 @router.post("/batches", status_code=201, responses=refusals(404, 409, 413, 422))

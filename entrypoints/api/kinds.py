@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final
 from fastapi import Path, Query
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
-from muster.ledger.columns import MOST_ID
 from muster.workloads import SHELF
 
+MOST_ID: Final = 2**53 - 1  # what a number in JSON is exact to; a database counts farther
 MOST_SEQ: Final = 2**31 - 1  # items of one batch
 MOST_A_PAGE: Final = 200
 USUAL_PAGE: Final = 50
@@ -39,13 +39,19 @@ def _flag(given: Any) -> Any:
     raise ValueError("must be true or false")
 
 
+def _whole(given: Any) -> Any:
+    """To JSON 1.0 is as whole as 1."""
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
 def _workload(name: str) -> str:
     if name not in SHELF:
         raise ValueError(f"must be one of {', '.join(SHELF)}")
     return name
 
 
-Number = Annotated[int, Field(ge=1, le=MOST_ID)]
+Whole = BeforeValidator(_whole)
+Number = Annotated[int, Field(ge=1, le=MOST_ID), Whole]
 BatchId = Annotated[int, Path(ge=1, le=MOST_ID, description="The batch's number.")]
 RunId = Annotated[int, Path(ge=1, le=MOST_ID, description="The run's number.")]
 Cursor = Annotated[

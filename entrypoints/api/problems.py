@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from muster.errors import BadInput, ConfigurationError, MusterError, NotFound, Unreachable, UsageError, WrongState
 
@@ -101,11 +102,24 @@ async def _failed(_: Request, error: Exception) -> Response:
     return answer_to(error)
 
 
-async def _http(_: Request, error: Exception) -> Response:
-    """What the framework itself refuses: an unknown address, a method that is not there."""
+async def _http(request: Request, error: Exception) -> Response:
+    """What the framework itself refuses: an unknown address, a method that is not there, a body that is no text."""
     http = cast("HTTPException", error)
-    detail = NOTHING_HERE if http.status_code == HTTPStatus.NOT_FOUND else f"{http.detail}."
-    return problem(http.status_code, detail, headers=http.headers)
+    match http.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return problem(404, NOTHING_HERE)
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            return problem(405, f"{request.method} is not for this address.", headers={"Allow": _allowed(request)})
+        case HTTPStatus.BAD_REQUEST:
+            return problem(422, "The body is not JSON.")
+    return problem(http.status_code, f"{http.detail}.", headers=http.headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of an address; the framework names only those of its first operation."""
+    paths = request.app.openapi()["paths"]
+    meant = [methods for path, methods in paths.items() if compile_path(path)[0].match(request.scope["path"])]
+    return ", ".join(sorted(method.upper() for methods in meant for method in methods)) or "GET"
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

@@ -11,11 +11,10 @@ from pydantic import BaseModel
 
 from entrypoints.api.desk import TOKEN, At, Desk, Who, batch_for
 from entrypoints.api.gate import Caller
-from entrypoints.api.kinds import BatchId
+from entrypoints.api.kinds import MOST_ID, BatchId
 from entrypoints.api.problems import refusals
 from entrypoints.api.shapes import Batch, batch_of, event_of
 from muster import signals
-from muster.ledger.columns import MOST_ID
 from muster.ledger.pages import Page
 from muster.states import CLOSED_BATCHES
 

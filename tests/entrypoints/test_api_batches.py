@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 
 import httpx
@@ -20,9 +20,9 @@ from tests.flows.simulated import Simulator, a_client, simulator
 
 
 @pytest.fixture(scope="session")
-def slow() -> AsyncIterator[Simulator]:
+def slow() -> Iterator[Simulator]:
     with simulator(300) as started:
-        yield started  # type: ignore[misc]
+        yield started
 
 
 @pytest.fixture
