@@ -18,19 +18,20 @@ HASHED: Final = "sha256:"  # what begins so is a hash; anything else was put the
 
 async def is_cron_secret(book: Book, settings: Settings, given: str) -> bool:
     """Whether a caller knows a valid secret; how long the answer takes does not tell how near a guess came."""
-    valid = [_hash(it.get_secret_value()) for it in settings.cron_secrets]
+    valid = [hash_of(it.get_secret_value()) for it in settings.cron_secrets]
     kept = [await book.readings.setting(key) for key in (NEW, OLD)]
-    valid += [it.removeprefix(HASHED) if it.startswith(HASHED) else _hash(it) for it in kept if it]
-    matches = [hmac.compare_digest(_hash(given), it) for it in valid]  # all of them, whichever fits
+    valid += [it.removeprefix(HASHED) if it.startswith(HASHED) else hash_of(it) for it in kept if it]
+    matches = [hmac.compare_digest(hash_of(given), it) for it in valid]  # all of them, whichever fits
     return bool(given) and any(matches)
 
 
 async def rotate(book: Book) -> str:
     """Make a new secret, which is nowhere to be read again; the one before stays valid beside it."""
     secret = secrets.token_urlsafe(32)
-    await book.put_setting(NEW, HASHED + _hash(secret), keep_as=OLD)
+    await book.put_setting(NEW, HASHED + hash_of(secret), keep_as=OLD)
     return secret
 
 
-def _hash(secret: str) -> str:
+def hash_of(secret: str) -> str:
+    """What is kept of a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -31,9 +31,12 @@ def driver_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-async def drive(book: Book, settings: Settings, batch_id: int, run_lanes: RunLanes) -> BatchState:
+async def drive(
+    book: Book, settings: Settings, batch_id: int, run_lanes: RunLanes, *, lease: Lease | None = None
+) -> BatchState:
     """Take a batch and keep lanes on it until it leaves `in_progress`, or the process is asked to end.
 
+    Whoever has its `lease` already hands it over, and the batch is not taken.
     `run_lanes(lease, n, apart)` runs n lanes to their end, as processes if `apart`, and returns what killed any; while
     the batch is open they are run again.
 
@@ -43,8 +46,8 @@ async def drive(book: Book, settings: Settings, batch_id: int, run_lanes: RunLan
         LeaseLost: another driver took it.
     """
     try:
-        async with _held(book, batch_id) as (lease, beats):
-            await _work(book, settings, lease, beats, run_lanes)
+        async with _held(book, lease or await _take(book, batch_id)) as (held, beats):
+            await _work(book, settings, held, beats, run_lanes)
     except LeaseLost:
         if (await _state(book, batch_id)) is BatchState.IN_PROGRESS:  # otherwise a person gave an order
             raise
@@ -86,8 +89,7 @@ async def _suspects(book: Book, settings: Settings, lease: Lease) -> list[BaseEx
 
 
 @asynccontextmanager
-async def _held(book: Book, batch_id: int) -> AsyncIterator[tuple[Lease, "asyncio.Task[None]"]]:
-    lease = await _take(book, batch_id)
+async def _held(book: Book, lease: Lease) -> AsyncIterator[tuple[Lease, "asyncio.Task[None]"]]:
     beats = asyncio.create_task(_beat(book, lease))
     try:
         yield lease, beats

@@ -80,6 +80,8 @@ def _batch(facts: Facts) -> Iterator[str]:
 
 
 def _queued(facts: Facts) -> str:
+    if facts.batch["held"]:
+        return f"It is held until somebody starts it: POST /batches/{facts.batch['id']}/start of `muster serve`."
     if facts.blocker is not None:
         other = facts.blocker
         return f"It waits for batch {other['id']} of the same client and workload, which is {_words(other['state'])}."

@@ -1,13 +1,13 @@
 """Opening a run: decide on every client, then open the included ones' batches; the same key opens nothing twice."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from muster.errors import ConfigurationError, NotFound, WrongState
+from muster.errors import BadInput, ConfigurationError, NotFound, WrongState
 from muster.ledger import Book
 from muster.ledger.clients import unknown_client
 from muster.ledger.opening import NewBatch
@@ -25,7 +25,7 @@ NIGHTLY: Final = "nightly"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a run is asked for; no clients means all of them."""
+    """What a run is asked for; no clients means all of them, no profiles all that are due."""
 
     key: str
     trigger: str
@@ -35,11 +35,17 @@ class Wanted:
     forced: bool = False
     started_by: str | None = None
     priority: int = USUAL_PRIORITY
+    profiles: tuple[int, ...] | None = None
+    held: bool = False
 
     @property
     def request(self) -> dict[str, Any]:
         """What is kept with the run, and tells two runs of the same making."""
-        unusual = {} if self.priority == USUAL_PRIORITY else {"priority": self.priority}
+        unusual = {
+            **({} if self.priority == USUAL_PRIORITY else {"priority": self.priority}),
+            **({} if self.profiles is None else {"profiles": list(self.profiles)}),
+            **({"held": True} if self.held else {}),
+        }
         return {"workloads": list(self.workloads), "clients": list(self.clients), **unusual}
 
 
@@ -80,6 +86,18 @@ async def open_run(book: Book, settings: Settings, wanted: Wanted) -> int:
         NotFound: a client or workload that is not there; nothing was opened.
         WrongState: the key's run is of another mode.
     """
+    run_id = await begin_run(book, settings, wanted)
+    await open_batches(book, settings, run_id)
+    return run_id
+
+
+async def begin_run(book: Book, settings: Settings, wanted: Wanted) -> int:
+    """Open the run with its decision on every client, or find it; `open_batches` comes next. The run's id.
+
+    Raises:
+        NotFound: a client or workload that is not there; nothing was opened.
+        WrongState: the key's run is of another mode.
+    """
     decisions = await _decisions(book, settings, wanted)
     new_run = NewRun(wanted.key, wanted.trigger, wanted.mode, wanted.request, wanted.forced, wanted.started_by)
     run_id, is_new = await book.runs.open(new_run, decisions)
@@ -88,8 +106,26 @@ async def open_run(book: Book, settings: Settings, wanted: Wanted) -> int:
         if found["mode"] != wanted.mode:
             raise WrongState(f"Run {found['key']} is there in {found['mode']} mode; give another key.")
         await resume_run(book, run_id)
-    await open_batches(book, settings, run_id)
     return run_id
+
+
+async def open_held(book: Book, settings: Settings, wanted: Wanted) -> int:
+    """Open the batch of one client and one workload that nobody begins until it is started; its id.
+
+    Raises:
+        NotFound: no such client or workload.
+        BadInput: profiles are named, and the workload is not about profiles.
+        WrongState: the client has nothing to do of that kind, or takes no part.
+    """
+    (client,), (name,) = wanted.clients, wanted.workloads
+    if wanted.profiles is not None and name in SHELF and not SHELF[name].of_profiles:
+        raise BadInput(f"A batch of {name} has no profiles to name; leave them out.")
+    (decision,) = await _decisions(book, settings, wanted)
+    if not decision.included:
+        raise WrongState(f"There is nothing to do for client {client!r}: {decision.reason}.")
+    run_id = await open_run(book, settings, replace(wanted, held=True))
+    (batch,) = await book.readings.batches_of_run(run_id)
+    return int(batch["id"])
 
 
 async def foresee(book: Book, settings: Settings, wanted: Wanted) -> tuple[list[Decision], dict[tuple[str, str], int]]:
@@ -102,7 +138,7 @@ async def foresee(book: Book, settings: Settings, wanted: Wanted) -> tuple[list[
             limits = limits_for(settings, client, wanted.mode, name)
             workload = workload_named(name, settings)
             most = workload.terms(limits).items
-            planned = sum([1 async for _ in workload.plan(book, client, limits, {})])
+            planned = sum([1 async for _ in workload.plan(book, client, limits, _narrowed(wanted.request))])
             counts[client.id, name] = planned if most is None else min(planned, most)
     return decisions, counts
 
@@ -117,9 +153,11 @@ async def open_batches(book: Book, settings: Settings, run_id: int) -> None:
             limits = limits_for(settings, client, Mode(run["mode"]), name)
             workload = workload_named(name, settings)
             key = f"{run['key']}/{client.id}/{name}"
-            priority = run["request"].get("priority", USUAL_PRIORITY)
-            new = NewBatch(run_id, client.id, name, key, limits, workload.terms(limits), {}, priority)
-            await book.batches.open(new, partial(workload.plan, book, client, limits, {}))
+            asked, narrowed = run["request"], _narrowed(run["request"])
+            priority, held = asked.get("priority", USUAL_PRIORITY), asked.get("held", False)
+            terms = workload.terms(limits)
+            new = NewBatch(run_id, client.id, name, key, limits, terms, narrowed, priority, held)
+            await book.batches.open(new, partial(workload.plan, book, client, limits, narrowed))
     await book.runs.planned(run_id)
 
 
@@ -143,14 +181,21 @@ async def _decisions(book: Book, settings: Settings, wanted: Wanted) -> list[Dec
         for client in clients
         for name, workload in workloads.items()
         if client.state in selection.states
-        and (why := await _bar(book, client, limits_for(settings, client, wanted.mode, name), workload))
+        and (why := await _bar(book, client, limits_for(settings, client, wanted.mode, name), workload, wanted.request))
     }
     return decide(clients, tuple(workloads), selection, barred)
 
 
-async def _bar(book: Book, client: Client, limits: Limits, workload: Workload) -> str | None:
+async def _bar(
+    book: Book, client: Client, limits: Limits, workload: Workload, request: Mapping[str, Any]
+) -> str | None:
     """Why a client has no batch of a workload: its limits forbid it, or there is nothing to do."""
     if why := workload.bar(limits):
         return why
-    async with aclosing(workload.plan(book, client, limits, {})) as items:
+    async with aclosing(workload.plan(book, client, limits, _narrowed(request))) as items:
         return None if await anext(items, None) else workload.nothing
+
+
+def _narrowed(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a run's request that its batches are planned by."""
+    return {"profiles": request["profiles"]} if "profiles" in request else {}

@@ -24,19 +24,26 @@ Wrong = dict[Turn, BaseException]
 
 
 async def pull(
-    book: Book, settings: Settings, work: WorkTurn, *, only: int | None = None, until: int | None = None
+    book: Book,
+    settings: Settings,
+    work: WorkTurn,
+    *,
+    only: int | None = None,
+    until: int | None = None,
+    stays: bool = False,
 ) -> Wrong:
     """Work turn after turn, several at the same time, until nothing is queued; what went wrong, by turn.
 
-    `only` is the one run that is served; `until` is a run that is waited for, also where other drivers work it. One
-    turn's failure never stops another, and is not tried again here, unless its batches were queued again meanwhile.
+    `only` is the one run that is served; `until` is a run that is waited for, also where other drivers work it; who
+    `stays` waits for whatever comes until the process is asked to end. One turn's failure never stops another, and is
+    not tried again here, unless its batches were queued again meanwhile.
     """
     async with _entered(book, settings, only) as name:
         driver = _Driver(book, name, only, work, settings.clients_at_once)
         try:
             while not signals.stopping():
                 await driver.fill()
-                if not driver.active and not await driver.waits_for(until):
+                if not stays and not driver.active and not await driver.waits_for(until):
                     break
                 await driver.wait()
         finally:  # whatever ends this, no turn is left alone

@@ -39,6 +39,8 @@ def judge(seen: Seen, now: datetime) -> Judgement:
     """The verdict over one batch, and why; pure."""
     if seen.state in WORKING_BATCHES and seen.remaining == 0:
         return Judgement(Verdict.CLOSE, "every item is closed")
+    if seen.state is BatchState.QUEUED and seen.held:
+        return Judgement(Verdict.AT_REST, "it is held until somebody starts it")
     if seen.state in OPEN_BATCHES and seen.deadline_at is not None and now >= seen.deadline_at:
         return Judgement(Verdict.FAIL, deadline_passed(seen.id, seen.deadline_at))
     match seen.state:

@@ -19,11 +19,26 @@ async def batches_to_work(book: Book, turn: Turn) -> list[int]:
     """A client's batches of a run that want a driver, in the order in which they are worked."""
     batches = await book.readings.batches_of_run(turn.run_id)
     wanting = {BatchState.QUEUED, BatchState.IN_PROGRESS}
-    return [it["id"] for it in batches if it["client_id"] == turn.client_id and it["state"] in wanting]
+    mine = [it for it in batches if it["client_id"] == turn.client_id and not it["held"]]
+    return [it["id"] for it in mine if it["state"] in wanting]
 
 
 async def work_turn(book: Book, settings: Settings, turn: Turn) -> None:
     """Work a client's batches of a run here, and close the run if that ends it."""
+    for batch_id in await batches_to_work(book, turn):
+        if not signals.stopping():
+            await _drive_here(book, settings, batch_id)
+    await book.runs.close(turn.run_id)
+
+
+async def work_started(book: Book, settings: Settings, lease: Lease) -> None:
+    """Work a batch whose lease is won already, and close its run if that ends it."""
+    await _drive_here(book, settings, lease.batch_id, lease)
+    await book.runs.close((await book.readings.batch(lease.batch_id))["run_id"])
+
+
+async def _drive_here(book: Book, settings: Settings, batch_id: int, lease: Lease | None = None) -> None:
+    """Drive a batch with its lanes in this process, or in processes of their own."""
 
     async def lanes(lease: Lease, n: int, apart: bool) -> list[BaseException]:
         ended = await asyncio.gather(
@@ -31,10 +46,7 @@ async def work_turn(book: Book, settings: Settings, turn: Turn) -> None:
         )
         return [it for it in ended if isinstance(it, BaseException)]
 
-    for batch_id in await batches_to_work(book, turn):
-        if not signals.stopping():
-            await drive(book, settings, batch_id, lanes)
-    await book.runs.close(turn.run_id)
+    await drive(book, settings, batch_id, lanes, lease=lease)
 
 
 async def work_run(book: Book, settings: Settings, run_id: int) -> dict[str, BaseException]:

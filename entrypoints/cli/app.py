@@ -18,7 +18,9 @@ from entrypoints.cli import (
     reconcile,
     run,
     secret,
+    serve,
     simulate,
+    tokens,
     trigger,
     verify,
     watch,
@@ -43,6 +45,8 @@ Something amiss:   muster doctor
                    muster redrive 12 --kind transient
 Limits:            muster limits list
                    muster limits set openai --concurrency 20 --per-minute 600
+HTTP API:          muster tokens create --all
+                   muster serve --port 8080
 On Prefect:        muster deploy
                    prefect deployment run 'nightly/nightly' --param mode=testing
 
@@ -63,6 +67,7 @@ app.add_typer(profiles.app, name="profiles")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(limits.app, name="limits")
 app.add_typer(secret.app, name="secret")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(database.app, name="db")
 for command in (
     demo.demo,
@@ -78,6 +83,7 @@ for command in (
     orders.cancel,
     orders.redrive,
     reconcile.reconcile,
+    serve.serve,
     deploy.deploy,
     doctor.doctor,
     simulate.simulate,

@@ -12,6 +12,7 @@ import typer
 from entrypoints.cli.speech import pick, run, say, say_json, say_table
 from muster.errors import BadInput, NotFound
 from muster.ledger import Book
+from muster.ledger.columns import MOST_ID
 from muster.report import COUNTS, batch_line, dollars, outcome_of, stopped_line
 from muster.settings import Settings
 from muster.states import BatchState
@@ -22,7 +23,6 @@ HEAD: Final = ("batch", "client", "workload", "state", "items", "outcome")
 COLUMNS: Final = ("id", "client_id", "workload", "state", "total")
 FAILURE: Final = ("item", "cause", "tries", "error")
 MOST_LINES: Final = 20  # of failed items and of the log; `export` gives every item
-MOST_ID: Final = 2**63 - 1  # what a database counts to
 MOST_DIGITS: Final = 19  # of a number that is typed
 BatchId = Annotated[int, typer.Argument(help="The batch's number, as `muster batches` shows it.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]

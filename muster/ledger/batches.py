@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import cast
 
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
@@ -86,7 +87,7 @@ class Batches:
         batch = await lock_any_batch(tx, batch_id)
         now = await tx.now()
         _check_free(batch, now, tx)
-        if is_past(batch["deadline_at"], now):
+        if is_past(batch["deadline_at"], now) and not batch["held"]:
             await give_up_dead(tx, batch, "past its deadline", now) if batch["driver"] else None
             await move_batch(tx, batch, BatchState.FAILED, deadline_passed(batch["id"], batch["deadline_at"]), now)
             return None
@@ -190,4 +191,7 @@ async def _clear_the_way(tx: Tx, batch: Row, now: datetime) -> None:
 
 def _deadline(batch: Row, now: datetime) -> datetime | None:
     """The batch's deadline; its first driver also starts the clock of how long it may be worked."""
-    return batch["deadline_at"] if batch["started_at"] else deadline_of(batch["limits"], now, batch["deadline_at"])
+    if batch["started_at"]:
+        return cast("datetime | None", batch["deadline_at"])
+    latest = None if batch["held"] else batch["deadline_at"]  # while it is held no time passes
+    return deadline_of(batch["limits"], now, latest)

@@ -17,6 +17,7 @@ from muster.ledger.facts import Explaining
 from muster.ledger.lanes import Lanes
 from muster.ledger.mending import Mending
 from muster.ledger.orders import Orders
+from muster.ledger.pages import Pages
 from muster.ledger.profiles import Profiles
 from muster.ledger.prompts import Prompts
 from muster.ledger.proving import Proving
@@ -24,6 +25,7 @@ from muster.ledger.readings import Readings
 from muster.ledger.runs import Runs
 from muster.ledger.schema import head, revision, upgrade
 from muster.ledger.tables import SETTING
+from muster.ledger.tokens import Tokens
 from muster.ledger.upstreams import Upstreams
 
 
@@ -46,6 +48,8 @@ class Book:
         self.upstreams = Upstreams(self.database)
         self.proving = Proving(self.database)
         self.readings = Readings(self.database)
+        self.pages = Pages(self.database)
+        self.tokens = Tokens(self.database)
         self.explaining = Explaining(self.database)
 
     @property

@@ -40,6 +40,11 @@ class Clients:
             raise NotFound(unknown_client(client_id))
 
     @reads
+    async def is_there(self, tx: Tx, client_id: str) -> bool:
+        """Whether there is such a client."""
+        return await tx.value(select(CLIENT.c.id).where(CLIENT.c.id == client_id)) is not None
+
+    @reads
     async def all(self, tx: Tx) -> list[Client]:
         """Every client, in the order of their ids."""
         return [Client.model_validate(dict(row)) for row in await tx.rows(select(CLIENT).order_by(CLIENT.c.id))]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Dialect, Integer, MetaData, Table
 from sqlalchemy import DateTime as SqlDateTime
@@ -48,6 +48,7 @@ class Base(SQLModel):
     )
 
 
+MOST_ID: Final = 2**63 - 1  # what a database counts to
 Id: Any = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER key
 Json: Any = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 

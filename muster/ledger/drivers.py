@@ -141,7 +141,7 @@ def queued_turns(now: datetime, run_id: int | None) -> Select[Any]:
             func.count().filter(BATCH.c.fruitless == 0).label("fresh"),
             func.min(_level(now)).label("level"),
         )
-        .where(BATCH.c.state == BatchState.QUEUED, ~blocked)
+        .where(BATCH.c.state == BatchState.QUEUED, ~BATCH.c.held, ~blocked)
         .group_by(BATCH.c.client_id, BATCH.c.run_id)
     )
     if run_id is not None:

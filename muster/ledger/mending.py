@@ -25,7 +25,7 @@ class Verdict(StrEnum):
     """What is to be done about a batch."""
 
     HEALTHY = "healthy"  # nothing
-    AT_REST = "at rest"  # nothing: it is paused, or closed while its last calls finish
+    AT_REST = "at rest"  # nothing: it is held or paused, or closed while its last calls finish
     CLOSE = "close"  # every item is closed: so is the batch
     TAKE_OVER = "take over"  # its driver fell silent: queue it again
     START = "start"  # queued, and no driver is there that would take it
@@ -47,6 +47,7 @@ class Seen:
     workload: str
     state: BatchState
     remaining: int
+    held: bool
     driver: str | None
     beat_at: datetime | None
     created_at: datetime
@@ -137,6 +138,7 @@ _COLUMNS: Final = (
     "client_id",
     "workload",
     "remaining",
+    "held",
     "driver",
     "beat_at",
     "created_at",

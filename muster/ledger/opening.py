@@ -38,6 +38,7 @@ class NewBatch:
     terms: Terms
     request: Mapping[str, Any]
     priority: int = USUAL_PRIORITY
+    held: bool = False
 
 
 def batch_row(new: NewBatch, now: datetime) -> dict[str, Any]:
@@ -49,11 +50,12 @@ def batch_row(new: NewBatch, now: datetime) -> dict[str, Any]:
         key=new.key,
         mode=new.limits.mode,
         priority=new.priority,
+        held=new.held,
         limits=new.limits.model_dump(mode="json"),
         request=dict(new.request),
         target=new.terms.target,
         created_at=now,
-        deadline_at=now + timedelta(seconds=new.limits.deadline_s),
+        deadline_at=latest_end(new.limits, now),
     ).model_dump(exclude={"id"})
 
 
@@ -85,6 +87,11 @@ async def chunks(items: AsyncGenerator[NewItem, None], most: int | None) -> Asyn
                 chunk = []
     if chunk:
         yield chunk
+
+
+def latest_end(limits: Limits | Mapping[str, Any], now: datetime) -> datetime:
+    """When a batch with these limits that is put in line now has to be over, whenever it is begun."""
+    return now + timedelta(seconds=Limits.model_validate(limits).deadline_s)
 
 
 def deadline_of(limits: Mapping[str, Any], now: datetime, latest: datetime | None = None) -> datetime:

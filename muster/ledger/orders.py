@@ -12,13 +12,14 @@ from muster.ledger.allotments import settle_charges
 from muster.ledger.beats import is_alive
 from muster.ledger.database import Database, Row, Tx, writes
 from muster.ledger.journal import log
-from muster.ledger.opening import deadline_of
+from muster.ledger.opening import deadline_of, latest_end
 from muster.ledger.returns import give_back_crashed, lanes_of, silent_lanes
 from muster.ledger.standing import lock_any_batch, move_batch
 from muster.ledger.tables import BATCH, ITEM, RUN
 from muster.states import BatchState, ItemState, RunState
 
 _B: Final = BatchState
+MAY_START: Final = (_B.QUEUED,)
 MAY_PAUSE: Final = (_B.IN_PROGRESS,)
 MAY_RESUME: Final = (_B.PAUSED, _B.FAILED)
 MAY_CANCEL: Final = (_B.QUEUED, _B.IN_PROGRESS, _B.PAUSED, _B.FAILED)
@@ -47,6 +48,22 @@ class Orders:
         batch = await lock_any_batch(tx, batch_id)
         _check(batch, _B.PAUSED, MAY_PAUSE)
         await move_batch(tx, batch, _B.PAUSED, "paused by hand", await tx.now())
+
+    @writes
+    async def let_go(self, tx: Tx, batch_id: int) -> None:
+        """Let a held batch wait in line with the others; its deadline counts from now. One in line stays there.
+
+        Raises:
+            NotFound: no such batch.
+            WrongState: it is not queued.
+        """
+        batch = await lock_any_batch(tx, batch_id)
+        _check(batch, "put in line", MAY_START)
+        if batch["held"]:
+            now = await tx.now()
+            until = latest_end(batch["limits"], now)
+            await tx.run(update(BATCH).where(BATCH.c.id == batch_id).values(held=False, deadline_at=until))
+            await log(tx, batch_id, now, "batch.started", "Started by hand: it waits in line.")
 
     @writes
     async def resume(self, tx: Tx, batch_id: int) -> BatchState:
@@ -153,7 +170,7 @@ async def _check_quiet(tx: Tx, batch: Row, now: datetime) -> None:
 
 async def _begin_anew(tx: Tx, batch: Row, now: datetime) -> None:
     """A new deadline, no upstream stopped, no driver that got nowhere; its run is open again."""
-    fresh = {"deadline_at": deadline_of(batch["limits"], now), "stopped": {}, "fruitless": 0}
+    fresh = {"deadline_at": deadline_of(batch["limits"], now), "stopped": {}, "fruitless": 0, "held": False}
     await tx.run(update(BATCH).where(BATCH.c.id == batch["id"]).values(fresh))
     again = {"state": RunState.RUNNING, "finished_at": None, "error": None, "certificate": None, "result": None}
     await tx.run(update(RUN).where(RUN.c.id == batch["run_id"]).values(again))

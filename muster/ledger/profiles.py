@@ -9,11 +9,13 @@ from typing import Any, Final
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.sql import Select
 
+from muster.errors import NotFound
 from muster.ledger.database import Database, Row, Tx, reads, writes
 from muster.ledger.domain import POST, PROFILE, Post
 from muster.states import ProfileState
 from muster.upstreams.linkedin import FoundPost
 
+NAMES_AT_ONCE: Final = 1000  # of one statement
 _p = PROFILE.c
 
 _SCORE: Final = (
@@ -84,18 +86,32 @@ class Profiles:
         """A profile as it is now."""
         return await tx.row(select(PROFILE).where(_p.id == profile_id))
 
-    async def to_score(self, client_id: str, most: int) -> AsyncGenerator[Row, None]:
-        """Profiles without a score, in the order in which they came."""
-        wanted = _of(client_id, most).where(_p.score.is_(None)).order_by(_p.id)
+    @reads
+    async def named(self, tx: Tx, client_id: str, names: Sequence[int | str]) -> list[int]:
+        """The ids of a client's profiles that are named by id, by handle, or by platform/handle, each once.
+
+        Raises:
+            NotFound: the client has none of that name.
+        """
+        found = list[int]()
+        for start in range(0, len(names), NAMES_AT_ONCE):
+            found += await _named(tx, client_id, names[start : start + NAMES_AT_ONCE])
+        return sorted(set(found))
+
+    async def to_score(self, client_id: str, most: int, only: Sequence[int] | None = None) -> AsyncGenerator[Row, None]:
+        """Profiles without a score, in the order in which they came; `only` narrows it to some ids."""
+        wanted = _of(client_id, most, only).where(_p.score.is_(None)).order_by(_p.id)
         async with self.database.reading() as tx:
             async for row in tx.stream(wanted):
                 yield row
 
-    async def to_harvest(self, client_id: str, before: datetime, most: int) -> AsyncGenerator[Row, None]:
+    async def to_harvest(
+        self, client_id: str, before: datetime, most: int, only: Sequence[int] | None = None
+    ) -> AsyncGenerator[Row, None]:
         """Profiles that were not harvested since `before`: those that never were first; without an address last."""
         due = _p.harvested_at.is_(None) | (_p.harvested_at < before)
         order = (_p.url.is_(None), _p.harvested_at.is_not(None), _p.harvested_at, _p.id)
-        wanted = _of(client_id, most).where(due).order_by(*order)
+        wanted = _of(client_id, most, only).where(due).order_by(*order)
         async with self.database.reading() as tx:
             async for row in tx.stream(wanted):
                 yield row
@@ -143,5 +159,21 @@ def _post_row(harvest: Harvest, post: FoundPost, now: datetime) -> dict[str, Any
     ).model_dump(exclude={"id"})
 
 
-def _of(client_id: str, most: int) -> Select[Any]:
-    return select(PROFILE).where(_p.client_id == client_id, _p.state != ProfileState.GONE).limit(most)
+async def _named(tx: Tx, client_id: str, names: Sequence[int | str]) -> list[int]:
+    words = [it for it in names if isinstance(it, str)]
+    handles = {*words, *(it.partition("/")[2] for it in words)}
+    meant = _p.id.in_([it for it in names if isinstance(it, int)]) | _p.handle.in_(handles)
+    found: dict[int | str, list[int]] = {}
+    for row in await tx.rows(select(_p.id, _p.platform, _p.handle).where(_p.client_id == client_id, meant)):
+        for name in (row["id"], row["handle"], f"{row['platform']}/{row['handle']}"):
+            found.setdefault(name, []).append(row["id"])
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise NotFound(f"Client {client_id!r} has no profile {missing[0]!r}.")
+    return [it for name in names for it in found[name]]
+
+
+def _of(client_id: str, most: int, only: Sequence[int] | None) -> Select[Any]:
+    mine = [_p.client_id == client_id, _p.state != ProfileState.GONE]
+    mine += [] if only is None else [_p.id.in_(only)]
+    return select(PROFILE).where(*mine).limit(most)

@@ -72,7 +72,7 @@ class Readings:
             other.workload == BATCH.c.workload,
             other.state == BatchState.PAUSED,
         )
-        in_line = (BATCH.c.state == BatchState.QUEUED) & ~held_up
+        in_line = (BATCH.c.state == BatchState.QUEUED) & ~BATCH.c.held & ~held_up
         at_work = select(BATCH.c.client_id).where(
             BATCH.c.run_id == run_id, in_line | (BATCH.c.state == BatchState.IN_PROGRESS)
         )

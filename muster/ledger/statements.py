@@ -208,6 +208,7 @@ TAKE_BATCH: Final = (
     .values(
         state=BatchState.IN_PROGRESS,
         epoch=_b.epoch + 1,
+        held=False,
         driver=bindparam("by"),
         driver_runs=_b.driver_runs + 1,
         fruitless=_b.fruitless + 1,

@@ -115,6 +115,7 @@ class Batch(Base, table=True):
     workload: str
     key: str
     state: BatchState = Field(default=BatchState.QUEUED, sa_type=String)
+    held: bool = False  # queued, and nobody takes it until a person starts it
     mode: str
     priority: int = USUAL_PRIORITY  # 1 is begun first, 5 last; an hour of waiting counts as one level
     limits: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
@@ -224,6 +225,19 @@ class Setting(Base, table=True):
     value: str = Field(sa_type=Text)
 
 
+class Token(Base, table=True):
+    """Who may ask the HTTP API; the token itself is nowhere kept."""
+
+    __table_args__ = (UniqueConstraint("hash"),)
+    id: int | None = Field(default=None, primary_key=True, sa_type=Id)
+    name: str
+    client_id: str | None = Field(default=None, foreign_key="client.id")  # None: all clients
+    hash: str
+    created_at: datetime = Field(sa_type=Utc)
+    revoked_at: datetime | None = Field(default=None, sa_type=Utc)
+    last_used_at: datetime | None = Field(default=None, sa_type=Utc)
+
+
 CLIENT: Final = table_of(Client)
 RUN: Final = table_of(Run)
 RUN_CLIENT: Final = table_of(RunClient)
@@ -233,3 +247,4 @@ ATTEMPT: Final = table_of(Attempt)
 STEP: Final = table_of(Step)
 EVENT: Final = table_of(Event)
 SETTING: Final = table_of(Setting)
+TOKEN: Final = table_of(Token)

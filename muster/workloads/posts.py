@@ -27,6 +27,7 @@ class Posts:
     name: ClassVar[str] = "posts"
     needs: ClassVar[tuple[str, ...]] = ("apify_token",)
     nothing: ClassVar[str] = "no profile is due for a harvest"
+    of_profiles: ClassVar[bool] = True
     longest_s: ClassVar[float] = WAIT_SECONDS + 300.0  # to start the run, and to read what it found
 
     def __init__(self, settings: Settings) -> None:
@@ -53,7 +54,8 @@ class Posts:
     ) -> AsyncGenerator[NewItem, None]:
         """One item for each profile that is due for a harvest."""
         before = await book.readings.now() - timedelta(days=self.settings.harvest_again_days)
-        async for row in book.profiles.to_harvest(client.id, before, limits.max_batches * limits.batch_size):
+        most, only = limits.max_batches * limits.batch_size, request.get("profiles")
+        async for row in book.profiles.to_harvest(client.id, before, most, only):
             payload = {"profile_id": row["id"], "url": row["url"], "harvested_at": _moment(row)}
             yield NewItem(f"{row['platform']}/{row['handle']}", Apify.NAME, payload)
 

@@ -39,6 +39,7 @@ class Profiles:
     name: ClassVar[str] = "profiles"
     needs: ClassVar[tuple[str, ...]] = ("openai_api_key",)
     nothing: ClassVar[str] = "no profile without a score"
+    of_profiles: ClassVar[bool] = True
     longest_s: ClassVar[float] = 90.0  # the model's own time is 60
 
     def __init__(self, settings: Settings) -> None:
@@ -56,7 +57,7 @@ class Profiles:
         self, book: Book, client: Client, limits: Limits, request: Mapping[str, Any]
     ) -> AsyncGenerator[NewItem, None]:
         """One item for each profile without a score."""
-        async for row in book.profiles.to_score(client.id, limits.profiles):
+        async for row in book.profiles.to_score(client.id, limits.profiles, request.get("profiles")):
             payload = {"profile_id": row["id"], "url": row["url"], "data": row["data"]}
             yield NewItem(f"{row['platform']}/{row['handle']}", Chat.NAME, payload)
 

@@ -1,0 +1,33 @@
+"""Whether the server does its work."""
+
+import asyncio
+from typing import Final
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from entrypoints.api.desk import At
+from entrypoints.api.problems import refusals
+from muster.errors import Unreachable
+
+PATIENCE_S: Final = 3.0
+
+router: Final = APIRouter(tags=["server"])
+
+
+class Health(BaseModel):
+    """The ledger answers, and somebody works what is queued."""
+
+    status: str = "ok"
+    drivers: int = Field(description="drivers that live, on all machines")
+
+
+@router.get("/healthz", responses=refusals())
+async def health(desk: At) -> Health:
+    """Say whether the ledger answers and a driver lives; 503 if not."""
+    async with asyncio.timeout(PATIENCE_S):
+        await desk.book.database.probe()
+        drivers = len(await desk.book.drivers.alive())
+    if not drivers:
+        raise Unreachable("No driver lives.")
+    return Health(drivers=drivers)
