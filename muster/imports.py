@@ -16,7 +16,7 @@ from muster.states import ClientState, PromptState
 
 MOST_LINES: Final = 20  # bad lines that are named; the rest is counted
 DEFAULT_PLATFORM: Final = "linkedin"
-PROFILE_COLUMNS: Final = ("client_id", "platform", "handle", "url")
+PROFILE_COLUMNS: Final = ("client_id", "platform", "handle", "niche", "url")
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no text has them, and PostgreSQL keeps no NUL
 
 MAY_BE_EMPTY: Final[Mapping[str, Any]] = {"posts_target": None, "brand": [], "competitors": []}
@@ -87,6 +87,7 @@ class ProfileRow(BaseModel):
     client_id: str
     platform: Slug = DEFAULT_PLATFORM
     handle: OneLine = Field(min_length=1, max_length=200)
+    niche: OneLine | None = Field(None, max_length=100)
     url: OneLine | None = Field(None, max_length=2_000)
 
 
