@@ -1,8 +1,8 @@
 """Opening a run: decide on every client, then open the included ones' batches; the same key opens nothing twice."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -17,7 +17,7 @@ from muster.limits import Limits, Mode, limits_for, selection_for
 from muster.selection import Decision, decide
 from muster.settings import Settings, variable
 from muster.states import BatchState
-from muster.workload import Workload
+from muster.workload import Narrows, Workload
 from muster.workloads import SHELF, workload_named
 
 NIGHTLY: Final = "nightly"
@@ -35,11 +35,13 @@ class Wanted:
     forced: bool = False
     started_by: str | None = None
     priority: int = USUAL_PRIORITY
+    only: Mapping[str, Any] = field(default_factory=dict)  # of a client's work, as its workload understands it
 
     @property
     def request(self) -> dict[str, Any]:
         """What is kept with the run, and tells two runs of the same making."""
-        unusual = {} if self.priority == USUAL_PRIORITY else {"priority": self.priority}
+        unusual: dict[str, Any] = {} if self.priority == USUAL_PRIORITY else {"priority": self.priority}
+        unusual |= {"only": dict(self.only)} if self.only else {}
         return {"workloads": list(self.workloads), "clients": list(self.clients), **unusual}
 
 
@@ -99,10 +101,10 @@ async def foresee(book: Book, settings: Settings, wanted: Wanted) -> tuple[list[
     for decision in decisions:
         client = everyone[decision.client_id]
         for name in decision.workloads:
-            limits = limits_for(settings, client, wanted.mode, name)
             workload = workload_named(name, settings)
+            limits = await _limits(book, settings, client, wanted.mode, workload, wanted.only)
             most = workload.terms(limits).items
-            planned = sum([1 async for _ in workload.plan(book, client, limits, {})])
+            planned = sum([1 async for _ in workload.plan(book, client, limits, wanted.only)])
             counts[client.id, name] = planned if most is None else min(planned, most)
     return decisions, counts
 
@@ -114,12 +116,12 @@ async def open_batches(book: Book, settings: Settings, run_id: int) -> None:
     for decision in await book.runs.decisions(run_id):
         client = everyone[decision.client_id]
         for name in decision.workloads:
-            limits = limits_for(settings, client, Mode(run["mode"]), name)
-            workload = workload_named(name, settings)
+            workload, only = workload_named(name, settings), run["request"].get("only", {})
+            limits = await _limits(book, settings, client, Mode(run["mode"]), workload, only)
             key = f"{run['key']}/{client.id}/{name}"
             priority = run["request"].get("priority", USUAL_PRIORITY)
-            new = NewBatch(run_id, client.id, name, key, limits, workload.terms(limits), {}, priority)
-            await book.batches.open(new, partial(workload.plan, book, client, limits, {}))
+            new = NewBatch(run_id, client.id, name, key, limits, workload.terms(limits), only, priority)
+            await book.batches.open(new, partial(workload.plan, book, client, limits, only))
     await book.runs.planned(run_id)
 
 
@@ -142,15 +144,23 @@ async def _decisions(book: Book, settings: Settings, wanted: Wanted) -> list[Dec
         (client.id, name): why
         for client in clients
         for name, workload in workloads.items()
-        if client.state in selection.states
-        and (why := await _bar(book, client, limits_for(settings, client, wanted.mode, name), workload))
+        if client.state in selection.states and (why := await _bar(book, settings, client, wanted, workload))
     }
     return decide(clients, tuple(workloads), selection, barred)
 
 
-async def _bar(book: Book, client: Client, limits: Limits, workload: Workload) -> str | None:
+async def _limits(
+    book: Book, settings: Settings, client: Client, mode: Mode, workload: Workload, only: Mapping[str, Any]
+) -> Limits:
+    """What a client's batch of a workload may do."""
+    limits = limits_for(settings, client, mode, workload.name)
+    return await workload.narrow(book, client, limits, only) if isinstance(workload, Narrows) else limits
+
+
+async def _bar(book: Book, settings: Settings, client: Client, wanted: Wanted, workload: Workload) -> str | None:
     """Why a client has no batch of a workload: its limits forbid it, or there is nothing to do."""
+    limits = await _limits(book, settings, client, wanted.mode, workload, wanted.only)
     if why := workload.bar(limits):
         return why
-    async with aclosing(workload.plan(book, client, limits, {})) as items:
+    async with aclosing(workload.plan(book, client, limits, wanted.only)) as items:
         return None if await anext(items, None) else workload.nothing

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from muster.landing import Claimed, Landing, NewItem
 from muster.ledger import Book
@@ -41,6 +41,7 @@ class Context:
     book: Book
     caller: Sender
     step: Step
+    lane: str = ""  # who attempts it
 
     def upstream(self, adapter: type[U]) -> U:
         """The adapter of an upstream."""
@@ -77,4 +78,17 @@ class Workload(Protocol):
 
     async def settle(self, tx: Tx, closed: Sequence[Landing]) -> Mapping[int, int]:
         """Write what closed items changed, in the transaction that closes them; what each gained, by item id."""
+        ...
+
+
+@runtime_checkable
+class Narrows(Protocol):
+    """A workload whose limits depend on what the ledger holds and on what was asked for."""
+
+    async def narrow(self, book: Book, client: Client, limits: Limits, request: Mapping[str, Any]) -> Limits:
+        """The limits with which a batch is opened.
+
+        Raises:
+            NotFound: the request names what is not there.
+        """
         ...
