@@ -1,5 +1,6 @@
 """The environment, read once, here and nowhere else."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -204,6 +205,10 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The local day's time zone."""
         return ZoneInfo(self.timezone)
+
+    def midnight(self, now: datetime) -> datetime:
+        """When the local day of a moment began."""
+        return now.astimezone(self.zone).replace(hour=0, minute=0, second=0, microsecond=0)
 
     @property
     def cron_secrets(self) -> tuple[SecretStr, ...]:

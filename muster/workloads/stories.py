@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Final
 
 from muster.allotment import boot_time
+from muster.errors import NotFound
 from muster.landing import Claimed, Landing, NewItem
 from muster.ledger import Book
 from muster.ledger.database import Row, Tx
@@ -46,6 +47,9 @@ class Stories:
         lanes = min(limits.lanes, self.settings.stories_parallel)
         at_once = max(1, self.settings.stories_parallel // lanes)
         changes: dict[str, Any] = {"lanes": lanes, "in_flight": at_once, "pairs": await book.pairs.count()}
+        wish = await self._wish(book, client.id, request)
+        if unknown := await book.stories.unknown(client.id, wish):
+            raise NotFound(f"Client {client.id} has no profile {unknown[0]!r} on {wish.platform}.")
         if name := request.get("niche"):
             _, changes["stories_target"] = await book.stories.niche(client.id, name, await self._today(book))
         return limits.model_copy(update=changes)
@@ -97,7 +101,7 @@ class Stories:
     async def settle(self, tx: Tx, closed: Sequence[Landing]) -> Mapping[int, int]:
         """Write what the checks found; an item gains a story that is the first of its profile on this day."""
         checks = [check for landing in closed for check in landing.rows]
-        return await keep_checks(tx, checks, self._midnight(await tx.now()))
+        return await keep_checks(tx, checks, self.settings.midnight(await tx.now()))
 
     async def _wish(self, book: Book, client_id: str, request: Mapping[str, Any]) -> Wish:
         niche_id = None
@@ -109,11 +113,7 @@ class Stories:
         return await book.stories.is_sated(niche_id, await self._today(book))
 
     async def _today(self, book: Book) -> datetime:
-        return self._midnight(await book.readings.now())
-
-    def _midnight(self, now: datetime) -> datetime:
-        """When the local day began."""
-        return now.astimezone(self.settings.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+        return self.settings.midnight(await book.readings.now())
 
 
 def _without_pair(found: Wait | NoPair) -> Retry:
