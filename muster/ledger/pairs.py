@@ -18,6 +18,7 @@ from muster.states import ProxyState, SessionState
 from muster.upstreams.pair import Pair, Verdict
 
 HOUR: Final = timedelta(hours=1)
+USE_S: Final = 1.0  # a check takes about so long
 LEAST_WAIT_S: Final = 0.05  # somebody else has just taken the pair that was free
 NONE_THERE: Final = "no endpoint pair is set up; `muster proxies import FILE.csv` brings them"
 SHOWN: Final = (  # nobody is ever shown credentials, cookies or headers
@@ -184,11 +185,12 @@ async def _when(tx: Tx, meant: ColumnElement[bool], now: datetime, rules: Rules)
 
 
 def _ready_at(row: Row, now: datetime, rules: Rules) -> datetime:
-    spacing = _span(rules.spacing_s)
-    moments = [row["cooldown_until"], *(row[it] and row[it] + spacing for it in ("last_used_at", "leased_until"))]
+    """When a pair may be used again; who holds it usually needs it no longer than a moment."""
+    held_until = row["leased_until"] and min(row["leased_until"], now + _span(USE_S))
+    rests = [it + _span(rules.spacing_s) for it in (row["last_used_at"], held_until) if it is not None]
     if row["hour_at"] is not None and row["uses_in_hour"] >= rules.hourly_budget:
-        moments.append(row["hour_at"] + HOUR)
-    return max((it for it in moments if it is not None), default=now)
+        rests.append(row["hour_at"] + HOUR)
+    return max([now, *rests, *([row["cooldown_until"]] if row["cooldown_until"] else [])])
 
 
 async def _why_none(tx: Tx) -> str:

@@ -150,7 +150,9 @@ async def test_without_a_usable_pair_the_batch_pauses_with_the_reason_and_goes_o
     assert batch["state"] == BatchState.PAUSED
     assert "no endpoint pair is usable: of 4" in batch["reason"]
     assert 0 < batch["succeeded"] < 20
-    assert {it["state"] for it in await items(site, batch)} == {ItemState.SUCCEEDED, ItemState.PENDING}
+    states = {it["state"] for it in await items(site, batch)}
+    assert ItemState.PENDING in states
+    assert states <= {ItemState.SUCCEEDED, ItemState.PENDING, ItemState.WAITING}
     await only_pairs(site, "one", "two")
     await site.book.orders.resume(batch["id"])
     (batch,) = await site.run("stories")
@@ -250,7 +252,7 @@ async def test_the_log_holds_each_kind_with_the_ids_of_batch_item_and_pair(site:
     assert counted["check.started"] == counted["check.ended"] == counted["pair.leased"] == counted["pair.released"]
     assert (counted["story.found"], counted["story.not_found"]) == (len(FOUND), 20 - len(FOUND))
     assert (counted["pair.rate_limited"], counted["pair.failed"], counted["check.retry"]) == (1, 1, 2)
-    assert counted["batch.progress"] == 9
+    assert 5 <= counted["batch.progress"] <= 9  # one settle may close more than a tenth
     events = await site.book.readings.events(batch["id"], 10_000)
     begun = [it for it in events if it["kind"] == "check.started"]
     assert all(it["item_id"] and it["data"]["pair"] and it["data"]["profile"] for it in begun)
