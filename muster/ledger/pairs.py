@@ -187,7 +187,7 @@ async def _when(tx: Tx, meant: ColumnElement[bool], now: datetime, rules: Rules)
 def _ready_at(row: Row, now: datetime, rules: Rules) -> datetime:
     """When a pair may be used again; who holds it usually needs it no longer than a moment."""
     held_until = row["leased_until"] and min(row["leased_until"], now + _span(USE_S))
-    rests = [it + _span(rules.spacing_s) for it in (row["last_used_at"], held_until) if it is not None]
+    rests: list[datetime] = [it + _span(rules.spacing_s) for it in (row["last_used_at"], held_until) if it is not None]
     if row["hour_at"] is not None and row["uses_in_hour"] >= rules.hourly_budget:
         rests.append(row["hour_at"] + HOUR)
     return max([now, *rests, *([row["cooldown_until"]] if row["cooldown_until"] else [])])

@@ -60,7 +60,7 @@ def test_no_answer_speaks_against_the_proxy_unless_it_has_just_answered(error: E
 
 
 def test_a_rate_limit_carries_the_sites_own_hint():
-    assert judge(answer(429, **{"retry-after": "30"})).wait == 30
+    assert judge(Answer(429, {"retry-after": "30"}, b"{}", 1.0, "stories")).wait == 30
 
 
 def test_a_redirects_query_is_not_repeated():
