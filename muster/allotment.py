@@ -9,6 +9,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+import httpx
+
 from muster.breaker import FAILURES, Heard
 from muster.outcomes import ErrorKind, Outcome, Retry, Succeeded
 from muster.shares import BEAT_S, LATE_S
@@ -98,6 +100,11 @@ class Timely:
             if boot_time() > slot.latest:
                 raise TooLate
         return await self._caller.send(call, upstream=upstream, timeout=timeout)
+
+    @property
+    def seam(self) -> httpx.AsyncBaseTransport | None:
+        """The caller's."""
+        return self._caller.seam
 
 
 class Allotment:

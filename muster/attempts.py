@@ -6,7 +6,7 @@ import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from muster.allotment import Allotment, Slot, Timely, TooLate, boot_time, hold_for
 from muster.errors import ConfigurationError, LeaseLost, Unreachable
@@ -19,6 +19,8 @@ from muster.settings import Settings
 from muster.upstreams.answers import Unanswered
 from muster.upstreams.caller import Caller
 from muster.workload import Context, Workload
+
+LONGEST_BUSY_S: Final = 5.0  # for which a lane asks nobody whether what its items need is free
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,8 @@ class Attempts:
         landing = land(item, outcome, tries=self._job.limits.tries, ms=ms, blameless=allotment.is_failing)
         if isinstance(outcome, Retry) and outcome.kind is ErrorKind.THROTTLED:
             allotment.hold(boot_time(), hold_for(outcome.wait))  # the whole upstream slows, not the one item
+        elif isinstance(outcome, Retry) and outcome.busy:
+            allotment.hold(boot_time(), min(LONGEST_BUSY_S, outcome.wait or 0.0))  # the next item would find no more
         self._landed(landing)
 
     def _context(self, item: Claimed, slot: Slot | None) -> Context:
@@ -143,7 +147,7 @@ class Attempts:
             return known[name]
 
         caller = self._caller if slot is None else Timely(self._caller, item.upstream, slot)
-        return Context(self._job.limits, self._settings, self._book, caller, step)
+        return Context(self._job.limits, self._settings, self._book, caller, step, self._lane)
 
 
 def bug_outcome(error: BaseException) -> Outcome:

@@ -16,7 +16,8 @@ from muster.states import ClientState, PromptState
 
 MOST_LINES: Final = 20  # bad lines that are named; the rest is counted
 DEFAULT_PLATFORM: Final = "linkedin"
-PROFILE_COLUMNS: Final = ("client_id", "platform", "handle", "url")
+PROFILE_COLUMNS: Final = ("client_id", "platform", "handle", "niche", "url")
+SECRET_COLUMNS: Final = frozenset({"address", "username", "password", "cookie"})  # errors do not repeat them
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # no text has them, and PostgreSQL keeps no NUL
 
 MAY_BE_EMPTY: Final[Mapping[str, Any]] = {"posts_target": None, "brand": [], "competitors": []}
@@ -87,6 +88,7 @@ class ProfileRow(BaseModel):
     client_id: str
     platform: Slug = DEFAULT_PLATFORM
     handle: OneLine = Field(min_length=1, max_length=200)
+    niche: OneLine | None = Field(None, max_length=100)
     url: OneLine | None = Field(None, max_length=2_000)
 
 
@@ -107,7 +109,7 @@ def read_clients(path: Path) -> list[dict[str, Any]]:
     Raises:
         BadInput: it cannot be read, or lines of it cannot be taken; every one is named.
     """
-    rows = _checked(path, ClientRow, required=("id",), key=lambda row: row.id)
+    rows = checked(path, ClientRow, required=("id",), key=lambda row: row.id)
     return [row.model_dump(exclude_unset=True) for row in rows]
 
 
@@ -121,7 +123,7 @@ def read_profiles(path: Path, known_clients: Collection[str]) -> list[dict[str, 
     def known(row: ProfileRow) -> str | None:
         return None if row.client_id in known_clients else f"there is no client {row.client_id!r}; import it first"
 
-    rows = _checked(
+    rows = checked(
         path,
         ProfileRow,
         required=("client_id", "handle"),
@@ -141,7 +143,7 @@ def read_prompts(path: Path, known_clients: Collection[str]) -> list[dict[str, A
     def known(row: PromptRow) -> str | None:
         return None if row.client_id in known_clients else f"there is no client {row.client_id!r}; import it first"
 
-    rows = _checked(
+    rows = checked(
         path,
         PromptRow,
         required=("client_id", "text"),
@@ -176,10 +178,11 @@ def read_change(column: str, value: str) -> dict[str, Any]:
 
 def _profile(row: dict[str, Any]) -> dict[str, Any]:
     data = {name: value for name, value in row.items() if name not in PROFILE_COLUMNS and value}
-    return {**{name: row[name] for name in PROFILE_COLUMNS}, "data": data}
+    kept = {name: row[name] for name in PROFILE_COLUMNS if name != "niche" or row[name]}
+    return {**kept, "data": data}
 
 
-def _checked(
+def checked(
     path: Path,
     model: type[M],
     *,
@@ -187,6 +190,11 @@ def _checked(
     key: Callable[[M], object],
     also: Callable[[M], str | None] = lambda _: None,
 ) -> list[M]:
+    """The lines of a file as a model has them, no two with the same key; `also` says what else is wrong with one.
+
+    Raises:
+        BadInput: it cannot be read, or lines of it cannot be taken; every one is named.
+    """
     rows: list[M] = []
     bad: list[str] = []
     seen: dict[object, int] = {}
@@ -266,4 +274,5 @@ def _fault(error: Any) -> str:
     place = error["loc"][0]
     if error["type"] == "missing":
         return f"{place} is missing"
-    return f"{place} {str(error['input'])[:60]!r}: {error['msg'].removeprefix('Value error, ')}"
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{place}: {said}" if place in SECRET_COLUMNS else f"{place} {str(error['input'])[:60]!r}: {said}"

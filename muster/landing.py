@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from muster.backoff import delay
-from muster.outcomes import FREE_OF_TRY, STOPS_UPSTREAM, ErrorKind, Failed, Outcome, Retry, Skipped, Succeeded
+from muster.outcomes import FREE_OF_TRY, STOPS_UPSTREAM, ErrorKind, Failed, Note, Outcome, Retry, Skipped, Succeeded
 from muster.states import CLOSED_ITEMS, ItemState
 
 
@@ -53,6 +53,8 @@ class Landing:
     cost_micros: int = 0
     log: str | None = None
     attempted: bool = True  # False: given back before any call
+    pauses: str | None = None  # why nothing of the batch can be begun
+    notes: Sequence[Note] = ()
 
     @property
     def closes(self) -> bool:
@@ -88,18 +90,21 @@ def land(
         case Succeeded():
             return Landing(
                 item=item, state=ItemState.SUCCEEDED, tries=used, kind=outcome.mark, ms=ms,
-                result=outcome.result, rows=outcome.rows, cost_micros=outcome.cost_micros,
+                result=outcome.result, rows=outcome.rows, cost_micros=outcome.cost_micros, notes=outcome.notes,
             )  # fmt: skip
         case Skipped():
             return Landing(
                 item=item, state=ItemState.SKIPPED, tries=used, kind=outcome.kind, error=outcome.reason, ms=ms,
                 status_code=outcome.status_code, rows=outcome.rows, cost_micros=outcome.cost_micros,
+                notes=outcome.notes,
             )  # fmt: skip
         case Failed():
             return Landing(
                 item=item, state=ItemState.FAILED, tries=used, kind=outcome.kind, error=outcome.error, ms=ms,
-                status_code=outcome.status_code, cost_micros=outcome.cost_micros, log=outcome.log,
+                status_code=outcome.status_code, cost_micros=outcome.cost_micros, log=outcome.log, notes=outcome.notes,
             )  # fmt: skip
+        case Retry() if outcome.busy or outcome.pauses:
+            return _not_begun(item, outcome)
         case Retry():
             return _come_back(item, outcome, tries=tries, ms=ms, blameless=blameless, rng=rng)
 
@@ -108,6 +113,15 @@ def give_back(item: Claimed, wait: float | None = None) -> Landing:
     """An item that was claimed and not called: as it was, due in `wait` seconds."""
     state = ItemState.PENDING if wait is None else ItemState.WAITING
     return Landing(item=item, state=state, tries=item.tries, wait=wait, attempted=False)
+
+
+def _not_begun(item: Claimed, outcome: Retry) -> Landing:
+    """It comes back as it was, with a word on what it waits for."""
+    state = ItemState.WAITING if outcome.busy else ItemState.PENDING
+    return Landing(
+        item=item, state=state, tries=item.tries, wait=outcome.wait if outcome.busy else None, kind=outcome.kind,
+        error=outcome.error, attempted=False, pauses=outcome.pauses, notes=outcome.notes,
+    )  # fmt: skip
 
 
 def _come_back(
@@ -124,4 +138,5 @@ def _come_back(
     return Landing(
         item=item, state=state, tries=used, wait=wait, kind=outcome.kind, error=outcome.error, ms=ms,
         status_code=outcome.status_code, resource=outcome.resource, cost_micros=outcome.cost_micros,
+        notes=outcome.notes,
     )  # fmt: skip

@@ -38,6 +38,8 @@ class Limits(BaseModel):
     prompts: int | None = Field(None, ge=0, description="prompts that are asked; none set means all")
     posts_target: int | None = Field(ge=0, description="posts gained; none set means that nothing is harvested")
     posts_per_profile: int = Field(ge=0, description="posts asked of one profile")
+    stories_target: int | None = Field(None, ge=0, description="stories found; none set means that all are looked for")
+    pairs: int | None = Field(None, ge=0, description="endpoint pairs that there were when the batch was opened")
     tries: int = Field(ge=1, description="tries of an item before it fails")
     lanes: int = Field(ge=1)
     in_flight: int = Field(ge=1, description="calls of one lane at once")

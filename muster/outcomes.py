@@ -31,6 +31,16 @@ FREE_OF_TRY = frozenset(
 STOPS_UPSTREAM = frozenset({ErrorKind.DENIED, ErrorKind.OUT_OF_MONEY})  # for this batch, at once
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One thing worth a line in the batch log; written by whoever settles the attempt."""
+
+    kind: str
+    message: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    is_warning: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded:
     """The item is done; `rows` are what the workload's `settle` writes to its own tables."""
@@ -40,6 +50,7 @@ class Succeeded:
     cost_micros: int = 0
     tokens: int = 0  # of a language model, in and out
     mark: ErrorKind | None = None  # `refused`, `cut_off`, `ungrounded`: a result, but not a plain one
+    notes: Sequence[Note] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +63,16 @@ class Skipped:
     cost_micros: int = 0
     tokens: int = 0
     status_code: int | None = None
+    notes: Sequence[Note] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """It may succeed later; `wait` is the upstream's own hint in seconds, a minimum."""
+    """It may succeed later; `wait` is the upstream's own hint in seconds, a minimum.
+
+    Where what it needs is `busy`, nothing was called, and its lane begins no other such item before the wait is over;
+    where that is missing altogether, `pauses` says why nothing of the batch is begun until a person resumes it.
+    """
 
     kind: ErrorKind
     error: str
@@ -65,6 +81,9 @@ class Retry:
     cost_micros: int = 0
     tokens: int = 0
     resource: str | None = None
+    busy: bool = False
+    pauses: str | None = None
+    notes: Sequence[Note] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +96,7 @@ class Failed:
     cost_micros: int = 0
     tokens: int = 0
     log: str | None = None  # a bug's traceback, for the event log only
+    notes: Sequence[Note] = ()
 
 
 Outcome = Succeeded | Skipped | Retry | Failed

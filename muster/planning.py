@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -17,7 +17,7 @@ from muster.limits import Limits, Mode, limits_for, selection_for
 from muster.selection import Decision, decide
 from muster.settings import Settings, variable
 from muster.states import BatchState
-from muster.workload import Workload
+from muster.workload import Narrows, Workload
 from muster.workloads import SHELF, workload_named
 
 NIGHTLY: Final = "nightly"
@@ -25,7 +25,7 @@ NIGHTLY: Final = "nightly"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a run is asked for; no clients means all of them, no profiles all that are due."""
+    """What a run is asked for; no clients means all of them."""
 
     key: str
     trigger: str
@@ -35,17 +35,15 @@ class Wanted:
     forced: bool = False
     started_by: str | None = None
     priority: int = USUAL_PRIORITY
-    profiles: tuple[int, ...] | None = None
-    held: bool = False
+    only: Mapping[str, Any] = field(default_factory=dict)  # of a client's work, as its workload understands it
+    held: bool = False  # nobody begins its batches before they are started
 
     @property
     def request(self) -> dict[str, Any]:
         """What is kept with the run, and tells two runs of the same making."""
-        unusual = {
-            **({} if self.priority == USUAL_PRIORITY else {"priority": self.priority}),
-            **({} if self.profiles is None else {"profiles": list(self.profiles)}),
-            **({"held": True} if self.held else {}),
-        }
+        unusual: dict[str, Any] = {} if self.priority == USUAL_PRIORITY else {"priority": self.priority}
+        unusual |= {"only": dict(self.only)} if self.only else {}
+        unusual |= {"held": True} if self.held else {}
         return {"workloads": list(self.workloads), "clients": list(self.clients), **unusual}
 
 
@@ -118,7 +116,7 @@ async def open_held(book: Book, settings: Settings, wanted: Wanted) -> int:
         WrongState: the client has nothing to do of that kind, or takes no part.
     """
     (client,), (name,) = wanted.clients, wanted.workloads
-    if wanted.profiles is not None and name in SHELF and not SHELF[name].of_profiles:
+    if "ids" in wanted.only and name in SHELF and not SHELF[name].of_profiles:
         raise BadInput(f"A batch of {name} has no profiles to name; leave them out.")
     (decision,) = await _decisions(book, settings, wanted)
     if not decision.included:
@@ -135,10 +133,10 @@ async def foresee(book: Book, settings: Settings, wanted: Wanted) -> tuple[list[
     for decision in decisions:
         client = everyone[decision.client_id]
         for name in decision.workloads:
-            limits = limits_for(settings, client, wanted.mode, name)
             workload = workload_named(name, settings)
+            limits = await _limits(book, settings, client, wanted.mode, workload, wanted.only)
             most = workload.terms(limits).items
-            planned = sum([1 async for _ in workload.plan(book, client, limits, _narrowed(wanted.request))])
+            planned = sum([1 async for _ in workload.plan(book, client, limits, wanted.only)])
             counts[client.id, name] = planned if most is None else min(planned, most)
     return decisions, counts
 
@@ -150,14 +148,12 @@ async def open_batches(book: Book, settings: Settings, run_id: int) -> None:
     for decision in await book.runs.decisions(run_id):
         client = everyone[decision.client_id]
         for name in decision.workloads:
-            limits = limits_for(settings, client, Mode(run["mode"]), name)
-            workload = workload_named(name, settings)
+            workload, only = workload_named(name, settings), run["request"].get("only", {})
+            limits = await _limits(book, settings, client, Mode(run["mode"]), workload, only)
             key = f"{run['key']}/{client.id}/{name}"
-            asked, narrowed = run["request"], _narrowed(run["request"])
-            priority, held = asked.get("priority", USUAL_PRIORITY), asked.get("held", False)
-            terms = workload.terms(limits)
-            new = NewBatch(run_id, client.id, name, key, limits, terms, narrowed, priority, held)
-            await book.batches.open(new, partial(workload.plan, book, client, limits, narrowed))
+            priority, held = run["request"].get("priority", USUAL_PRIORITY), run["request"].get("held", False)
+            new = NewBatch(run_id, client.id, name, key, limits, workload.terms(limits), only, priority, held)
+            await book.batches.open(new, partial(workload.plan, book, client, limits, only))
     await book.runs.planned(run_id)
 
 
@@ -180,22 +176,23 @@ async def _decisions(book: Book, settings: Settings, wanted: Wanted) -> list[Dec
         (client.id, name): why
         for client in clients
         for name, workload in workloads.items()
-        if client.state in selection.states
-        and (why := await _bar(book, client, limits_for(settings, client, wanted.mode, name), workload, wanted.request))
+        if client.state in selection.states and (why := await _bar(book, settings, client, wanted, workload))
     }
     return decide(clients, tuple(workloads), selection, barred)
 
 
-async def _bar(
-    book: Book, client: Client, limits: Limits, workload: Workload, request: Mapping[str, Any]
-) -> str | None:
+async def _limits(
+    book: Book, settings: Settings, client: Client, mode: Mode, workload: Workload, only: Mapping[str, Any]
+) -> Limits:
+    """What a client's batch of a workload may do."""
+    limits = limits_for(settings, client, mode, workload.name)
+    return await workload.narrow(book, client, limits, only) if isinstance(workload, Narrows) else limits
+
+
+async def _bar(book: Book, settings: Settings, client: Client, wanted: Wanted, workload: Workload) -> str | None:
     """Why a client has no batch of a workload: its limits forbid it, or there is nothing to do."""
+    limits = await _limits(book, settings, client, wanted.mode, workload, wanted.only)
     if why := workload.bar(limits):
         return why
-    async with aclosing(workload.plan(book, client, limits, _narrowed(request))) as items:
+    async with aclosing(workload.plan(book, client, limits, wanted.only)) as items:
         return None if await anext(items, None) else workload.nothing
-
-
-def _narrowed(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a run's request that its batches are planned by."""
-    return {"profiles": request["profiles"]} if "profiles" in request else {}

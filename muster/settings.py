@@ -1,5 +1,6 @@
 """The environment, read once, here and nowhere else."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -110,6 +111,18 @@ class Settings(BaseSettings):
     posts_actor: str = Field("harvestapi~linkedin-profile-posts", description="Apify actor that harvests posts")
     posts_window: str = Field("year", description="how far back posts are harvested: 24h, week, month, … any")
 
+    # Stories, through endpoint pairs
+    stories_base_url: str | None = Field(None, validation_alias=_named("STORIES_BASE_URL"))
+    stories_platform: str = Field("instagram", description="platform of the profiles that are checked for stories")
+    stories_parallel: int = Field(1, ge=1, le=64, description="checks of a batch at once")
+    pair_spacing_seconds: float = Field(20.0, ge=0, le=3600, description="between two uses of an endpoint pair")
+    pair_hourly_budget: int = Field(150, ge=1, le=10_000, description="uses of an endpoint pair in an hour")
+    pair_lease_seconds: float = Field(
+        60.0, ge=1, le=3600, description="after which a pair that is not given back is free"
+    )
+    pair_verify_seconds: float = Field(60.0, ge=0, le=3600, description="for which an answer proves a proxy responsive")
+    pair_errors: int = Field(3, ge=1, le=100, description="errors in a row after which a proxy is disabled")
+
     # Who may start a run from outside; both are valid, so that callers can change over
     cron_secret: SecretStr | None = Field(None, validation_alias=_named("CRON_SECRET"))
     cron_secret_previous: SecretStr | None = Field(None, validation_alias=_named("CRON_SECRET_PREVIOUS"))
@@ -192,6 +205,10 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The local day's time zone."""
         return ZoneInfo(self.timezone)
+
+    def midnight(self, now: datetime) -> datetime:
+        """When the local day of a moment began."""
+        return now.astimezone(self.zone).replace(hour=0, minute=0, second=0, microsecond=0)
 
     @property
     def cron_secrets(self) -> tuple[SecretStr, ...]:

@@ -59,6 +59,20 @@ class ProfileState(StrEnum):
     GONE = "gone"  # the upstream says that it does not exist
 
 
+class ProxyState(StrEnum):
+    """Whether a proxy is used."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"  # failed too often in a row; it is looked at again, ever more rarely
+
+
+class SessionState(StrEnum):
+    """Whether a session is used."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"  # spent, until somebody brings a new one
+
+
 class PromptState(StrEnum):
     """Whether a prompt is put to providers."""
 

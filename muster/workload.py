@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from muster.landing import Claimed, Landing, NewItem
 from muster.ledger import Book
@@ -41,6 +41,7 @@ class Context:
     book: Book
     caller: Sender
     step: Step
+    lane: str = ""  # who attempts it
 
     def upstream(self, adapter: type[U]) -> U:
         """The adapter of an upstream."""
@@ -53,7 +54,7 @@ class Workload(Protocol):
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]]  # the settings without which no item can succeed
     nothing: ClassVar[str]  # why a client has no batch where the plan is empty
-    of_profiles: ClassVar[bool]  # its request may name `profiles`, by their ids; others are left out then
+    of_profiles: ClassVar[bool]  # its request may name profiles by their `ids`; others are left out then
     longest_s: ClassVar[float]  # an attempt that takes longer is given up; its calls have timed out by then
 
     def __init__(self, settings: Settings) -> None: ...
@@ -78,4 +79,17 @@ class Workload(Protocol):
 
     async def settle(self, tx: Tx, closed: Sequence[Landing]) -> Mapping[int, int]:
         """Write what closed items changed, in the transaction that closes them; what each gained, by item id."""
+        ...
+
+
+@runtime_checkable
+class Narrows(Protocol):
+    """A workload whose limits depend on what the ledger holds and on what was asked for."""
+
+    async def narrow(self, book: Book, client: Client, limits: Limits, request: Mapping[str, Any]) -> Limits:
+        """The limits with which a batch is opened.
+
+        Raises:
+            NotFound: the request names what is not there.
+        """
         ...

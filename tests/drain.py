@@ -34,6 +34,9 @@ class World:
                 "OPENAI_API_KEY": "sim",
                 "APIFY_BASE_URL": "http://simulator",
                 "APIFY_TOKEN": "sim",
+                "STORIES_BASE_URL": "http://simulator",
+                "stories_platform": "linkedin",
+                "pair_spacing_seconds": 0,
                 "providers": ("openai",),
                 "lanes": 3,
                 "in_flight": 4,
@@ -48,6 +51,11 @@ class World:
         await self.book.clients.put([{"id": client_id, "service_level": 2, **columns}])
         await self.book.profiles.put([profile(client_id, handle) for handle in handles])
         await self.book.prompts.put([{"client_id": client_id, "key": it, "text": it} for it in handles])
+        await self.pairs("one", "two", "three", "four")
+
+    async def pairs(self, *sessions: str) -> None:
+        """An endpoint pair for each session, none of which is used through its proxy here."""
+        await self.book.pairs.put([a_pair(f"{at}.proxy:8080", it) for at, it in enumerate(sessions, 1)])
 
     async def run(self, *workloads: str, mode: Mode = Mode.NORMAL, key: str = "night", **wanted: Any) -> list[Row]:
         """Open the run and work it to its end; its batches."""
@@ -75,6 +83,11 @@ class World:
         response = await self.transport.handle_async_request(request)
         seen = orjson.loads(await response.aread())["calls"].get(upstream, {})
         return {identity.rpartition("/")[2]: n for identity, n in seen.items()}
+
+
+def a_pair(address: str, session: str, **said: Any) -> dict[str, Any]:
+    usual: dict[str, Any] = {"scheme": "http", "username": None, "password": None, "headers": {}}
+    return {"address": address, "cookies": {"sessionid": session}, **usual, **said}
 
 
 def profile(client_id: str, handle: str, **said: Any) -> dict[str, Any]:

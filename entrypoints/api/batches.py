@@ -61,7 +61,7 @@ async def create(asked: NewBatch, desk: At, who: Who, response: Response) -> Bat
         (asked.client,),
         started_by=who.name,
         priority=asked.priority,
-        profiles=named,
+        only={} if named is None else {"ids": list(named)},
     )
     row = await desk.book.readings.batch(await open_held(desk.book, desk.settings, wanted))
     response.headers["Location"] = f"/batches/{row['id']}"

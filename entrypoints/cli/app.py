@@ -12,9 +12,11 @@ from entrypoints.cli import (
     explain,
     export,
     limits,
+    niches,
     orders,
     profiles,
     prompts,
+    proxies,
     reconcile,
     run,
     secret,
@@ -65,6 +67,8 @@ app = typer.Typer(
 app.add_typer(clients.app, name="clients")
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(proxies.app, name="proxies")
+app.add_typer(niches.app, name="niches")
 app.add_typer(limits.app, name="limits")
 app.add_typer(secret.app, name="secret")
 app.add_typer(tokens.app, name="tokens")

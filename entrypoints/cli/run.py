@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -26,8 +27,12 @@ from muster.wiring import open_book
 
 
 def run(
-    workloads: Annotated[list[str], typer.Argument(help="What is done for each client: profiles, posts.")],
+    workloads: Annotated[list[str], typer.Argument(help="What is done: profiles, posts, prompts, stories.")],
     client: Annotated[list[str] | None, typer.Option(help="Only this client; may be given again.")] = None,
+    niche: Annotated[str | None, typer.Option(help="stories: only this niche of the client, up to its target.")] = None,
+    profiles: Annotated[
+        str | None, typer.Option(help="stories: only these handles of the client, separated by commas.")
+    ] = None,
     testing: Annotated[
         bool | None, typer.Option("--testing/--normal", help="The mode; left out, the environment says.")
     ] = None,
@@ -45,13 +50,15 @@ def run(
     muster run profiles posts --testing
     muster run posts --client acme --json
     muster run profiles --plan
+    muster run stories --client acme --niche travel
     """  # noqa: D301, click's own sign for "do not wrap"
     if priority not in PRIORITIES:
         raise BadInput(f"--priority {priority} must be between {min(PRIORITIES)}, begun first, and {max(PRIORITIES)}.")
     settings = Settings.read()
     mode = mode_for(settings, None if testing is None else Mode.TESTING if testing else Mode.NORMAL)
     clients = tuple(dict.fromkeys(client or ()))
-    wanted = Wanted("", "manual", mode, in_order(workloads), clients, priority=priority)
+    names, only = in_order(workloads), _only(clients, workloads, niche, profiles)
+    wanted = Wanted("", "manual", mode, names, clients, priority=priority, only=only)
     if plan:
         run_async(_foresee(settings, wanted, as_json))
         return
@@ -66,7 +73,17 @@ def _again(wanted: Wanted) -> str:
     """The command that goes on with the same run, wherever the environment says another mode."""
     clients = [part for client in wanted.clients for part in ("--client", client)]
     priority = [] if wanted.priority == USUAL_PRIORITY else ["--priority", str(wanted.priority)]
-    return shlex.join(["muster", "run", *wanted.workloads, *clients, f"--{wanted.mode}", *priority])
+    only = [part for name, it in wanted.only.items() for part in (f"--{name}", it if name == "niche" else ",".join(it))]
+    return shlex.join(["muster", "run", *wanted.workloads, *clients, *only, f"--{wanted.mode}", *priority])
+
+
+def _only(clients: Sequence[str], workloads: Sequence[str], niche: str | None, profiles: str | None) -> dict[str, Any]:
+    """What of the one client's stories is meant."""
+    handles = [it.strip() for it in (profiles or "").split(",") if it.strip()]
+    only: dict[str, Any] = ({"niche": niche} if niche else {}) | ({"profiles": handles} if handles else {})
+    if only and (len(clients) != 1 or list(workloads) != ["stories"]):
+        raise BadInput("--niche and --profiles go with the workload stories and one --client.")
+    return only
 
 
 async def _work(settings: Settings, wanted: Wanted) -> tuple[dict[str, Any], list[Any]]:

@@ -15,6 +15,8 @@ def simulate(
     ] = None,
     error_rate: Annotated[float, typer.Option(help="Share of calls that fail, 0 to 1.", min=0, max=1)] = 0,
     hang_rate: Annotated[float, typer.Option(help="Share of calls that never answer, 0 to 1.", min=0, max=1)] = 0,
+    proxies: Annotated[int, typer.Option(help="Proxies on ports of their own; they are printed.", min=0, max=200)] = 0,
+    dead_proxies: Annotated[int, typer.Option(help="How many of them are dead.", min=0)] = 0,
     seed: Annotated[int, typer.Option(help="The same seed misbehaves in the same way.")] = 0,
 ) -> None:
     """Serve stand-ins of the upstreams on 127.0.0.1 until interrupted; `GET /_sim/calls` tells what was called.
@@ -26,6 +28,7 @@ def simulate(
     export GEMINI_BASE_URL=http://127.0.0.1:9000/v1beta GEMINI_API_KEY=sim
     export ANTHROPIC_BASE_URL=http://127.0.0.1:9000 ANTHROPIC_API_KEY=sim
     export APIFY_BASE_URL=http://127.0.0.1:9000 APIFY_TOKEN=sim
+    export STORIES_BASE_URL=http://127.0.0.1:9000      and with --proxies 5: muster proxies import FILE.csv
     """  # noqa: D301, click's own sign for "do not wrap"
     from muster.simulator import Options, serve  # noqa: PLC0415, only this command needs a server
 
@@ -37,5 +40,7 @@ def simulate(
             error_rate=error_rate,
             hang_rate=hang_rate,
             seed=seed,
+            proxies=proxies,
+            dead_proxies=dead_proxies,
         )
     )

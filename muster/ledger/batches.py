@@ -96,6 +96,8 @@ class Batches:
         taken = {"batch_id": batch_id, "by": driver, "now": now, "until": _deadline(batch, now)}
         lease = Lease(batch_id, await tx.value(sql.TAKE_BATCH, taken))
         said = {"driver": driver, "epoch": lease.epoch, "returned": returned}
+        if batch["started_at"] is None:
+            await log(tx, batch_id, now, "batch.started", "The first driver has begun it.", data={"driver": driver})
         await log(tx, batch_id, now, "batch.taken", f"Taken by {driver}; {returned} items given back.", data=said)
         await end_after_return(tx, batch_id, now)
         return lease

@@ -18,12 +18,14 @@ from muster.ledger.lanes import Lanes
 from muster.ledger.mending import Mending
 from muster.ledger.orders import Orders
 from muster.ledger.pages import Pages
+from muster.ledger.pairs import Pairs
 from muster.ledger.profiles import Profiles
 from muster.ledger.prompts import Prompts
 from muster.ledger.proving import Proving
 from muster.ledger.readings import Readings
 from muster.ledger.runs import Runs
 from muster.ledger.schema import head, revision, upgrade
+from muster.ledger.stories import Stories
 from muster.ledger.tables import SETTING
 from muster.ledger.tokens import Tokens
 from muster.ledger.upstreams import Upstreams
@@ -39,6 +41,8 @@ class Book:
         self.clients = Clients(self.database)
         self.profiles = Profiles(self.database)
         self.prompts = Prompts(self.database)
+        self.pairs = Pairs(self.database)
+        self.stories = Stories(self.database)
         self.runs = Runs(self.database)
         self.batches = Batches(self.database)
         self.orders = Orders(self.database)

@@ -6,6 +6,7 @@ Writers begin IMMEDIATE, because a deferred one fails as locked whatever the tim
 
 import asyncio
 import functools
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -241,6 +242,7 @@ def _engine(address: str) -> AsyncEngine:
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
             connect_args={"timeout": LOCK_WAIT_S} | ({} if is_sqlite else {"server_settings": POSTGRES}),
+            hide_parameters=True,  # errors and logs do not repeat values, some of which are secrets
             pool_pre_ping=not is_sqlite,  # a restarted server leaves dead connections behind
         )
     except (ArgumentError, ImportError, ValueError) as wrong:
@@ -249,6 +251,7 @@ def _engine(address: str) -> AsyncEngine:
             f" ({type(wrong).__name__}); try postgresql://user:password@host/database or sqlite:///path/to/file."
         ) from None
     if is_sqlite:
+        logging.getLogger("aiosqlite").setLevel(logging.INFO)  # below it repeats every value of every statement
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine

@@ -1,4 +1,4 @@
-"""The tables of what clients have: profiles, their posts, prompts, their answers; columns are fixed, for operators."""
+"""The tables of what clients have: niches, profiles, posts, prompts, answers; columns are fixed, for operators."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -8,6 +8,21 @@ from sqlmodel import Field
 
 from muster.ledger.columns import Base, Id, Json, Utc, state_known, table_of
 from muster.states import ProfileState, PromptState
+
+DAILY_STORY_TARGET: Final = 10
+
+
+class Niche(Base, table=True):
+    """A named group of a client's profiles."""
+
+    __table_args__ = (
+        UniqueConstraint("client_id", "name"),
+        CheckConstraint("daily_story_target >= 0", name="target_not_negative"),
+    )
+    id: int | None = Field(default=None, primary_key=True, sa_type=Id)
+    client_id: str = Field(foreign_key="client.id")
+    name: str
+    daily_story_target: int = DAILY_STORY_TARGET  # profiles with a story, after which no more are checked on that day
 
 
 class Profile(Base, table=True):
@@ -29,6 +44,13 @@ class Profile(Base, table=True):
     score_reason: str | None = Field(default=None, sa_type=Text)
     scored_at: datetime | None = Field(default=None, sa_type=Utc)
     harvested_at: datetime | None = Field(default=None, sa_type=Utc)
+    niche_id: int | None = Field(default=None, foreign_key="niche.id", sa_type=Id)
+    active_story: bool | None = None  # at the last check that worked; None before the first
+    last_story_detected: datetime | None = Field(default=None, sa_type=Utc)
+    last_checked: datetime | None = Field(default=None, sa_type=Utc)
+    total_checks: int = 0  # that worked
+    total_detections: int = 0  # checks that found a story
+    story_id: str | None = None  # its id at the site, which never changes
 
 
 class Post(Base, table=True):
@@ -80,6 +102,7 @@ class Answer(Base, table=True):
     at: datetime = Field(sa_type=Utc)
 
 
+NICHE: Final = table_of(Niche)
 PROFILE: Final = table_of(Profile)
 POST: Final = table_of(Post)
 PROMPT: Final = table_of(Prompt)

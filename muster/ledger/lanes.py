@@ -16,11 +16,11 @@ from muster.ledger import statements as sql
 from muster.ledger.allotments import exchange, leave_upstreams
 from muster.ledger.claims import due_items, give_back_unheard, ready_of, reserve, start
 from muster.ledger.database import Database, Tx, reads, writes
-from muster.ledger.journal import Level, log
+from muster.ledger.journal import Level, log, log_notes, log_progress
 from muster.ledger.lease import Lease
 from muster.ledger.live import LANE
 from muster.ledger.returns import end_after_return, give_back, give_back_crashed
-from muster.ledger.standing import Standing, end_if_over, is_past, lock_batch, standing_of
+from muster.ledger.standing import Standing, end_if_over, is_past, lock_batch, pause_for, standing_of
 from muster.ledger.tables import ATTEMPT, STEP
 from muster.ledger.trouble import passes
 from muster.limits import Terms
@@ -118,7 +118,9 @@ class Lanes:
         gained = await _written(tx, write_rows, [it for it in moved if it.closes])
         stopped = {it.item.upstream: it.error or "" for it in moved if it.stops_upstream}
         (counts,) = await tx.rows(sql.COUNT, _counts(lease.batch_id, moved, sum(gained.values())))
-        return await end_if_over(tx, batch, counts, stopped, now)
+        await log_progress(tx, batch, counts["remaining"], now)
+        standing = await end_if_over(tx, batch, counts, stopped, now)
+        return await pause_for(tx, batch, standing, next((it.pauses for it in moved if it.pauses), None), now)
 
     @writes
     async def remember(self, tx: Tx, lease: Lease, lane: str, item: Claimed, name: str, result: Any) -> None:
@@ -234,6 +236,7 @@ async def _log_trouble(tx: Tx, batch_id: int, moved: Sequence[Landing], now: dat
     rows = [_attempt(it, now) for it in moved if it.is_trouble]
     if rows:
         await tx.run(tx.insert(ATTEMPT), rows)
+    await log_notes(tx, batch_id, moved, now)
     for it in moved:
         if it.log:
             said = {"traceback": it.log}

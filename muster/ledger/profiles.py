@@ -12,6 +12,7 @@ from sqlalchemy.sql import Select
 from muster.errors import NotFound
 from muster.ledger.database import Database, Row, Tx, reads, writes
 from muster.ledger.domain import POST, PROFILE, Post
+from muster.ledger.stories import niche_ids
 from muster.states import ProfileState
 from muster.upstreams.linkedin import FoundPost
 
@@ -58,14 +59,21 @@ class Profiles:
 
     @writes
     async def put(self, tx: Tx, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Create profiles, or change the address and data of those that are there; all of them or none."""
+        """Create profiles, or change the address, data and niche of those that are there; all of them or none.
+
+        A niche that is named and not there is made.
+        """
         if rows:
             statement = tx.insert(PROFILE)
-            new: dict[str, Any] = {"url": func.coalesce(statement.excluded.url, _p.url)}
+            new: dict[str, Any] = {
+                "url": func.coalesce(statement.excluded.url, _p.url),
+                "niche_id": func.coalesce(statement.excluded.niche_id, _p.niche_id),
+            }
+            niches = await niche_ids(tx, {(row["client_id"], row["niche"]) for row in rows if row.get("niche")})
             if any(row["data"] for row in rows):  # a file without such columns has nothing to say of them
                 new["data"] = statement.excluded.data
             known = ["client_id", "platform", "handle"]
-            filled = [{"state": ProfileState.ACTIVE, **row} for row in rows]
+            filled = [_profile_row(row, niches) for row in rows]
             await tx.run(statement.on_conflict_do_update(index_elements=known, set_=new), filled)
         return len(rows)
 
@@ -144,6 +152,12 @@ async def keep_posts(tx: Tx, harvests: Sequence[Harvest]) -> dict[int, int]:
         return {}
     new = await tx.rows(tx.insert(POST).on_conflict_do_nothing().returning(POST.c.item_id), posts)
     return Counter(row["item_id"] for row in new)
+
+
+def _profile_row(row: Mapping[str, Any], niches: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    kept = {name: value for name, value in row.items() if name != "niche"}
+    niche_id = niches.get((row["client_id"], row.get("niche") or ""))
+    return {"state": ProfileState.ACTIVE, "total_checks": 0, "total_detections": 0, **kept, "niche_id": niche_id}
 
 
 def _post_row(harvest: Harvest, post: FoundPost, now: datetime) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """How a batch stands, the fence before every write to it, and its end."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import update
 
@@ -13,9 +13,10 @@ from muster.ledger.database import Row, Tx
 from muster.ledger.journal import Level, log
 from muster.ledger.lease import Lease
 from muster.ledger.tables import BATCH
-from muster.states import CLOSED_BATCHES, WORKING_BATCHES, BatchState, ItemState, sources
+from muster.states import CLOSED_BATCHES, CLOSED_ITEMS, WORKING_BATCHES, BatchState, ItemState, sources
 
 STOPPED: Final = "upstream.stopped"  # the kind of its events
+SUMMARY: Final = ("total", *sorted(map(str, CLOSED_ITEMS)), "remaining", "gained", "cost_micros")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,16 @@ async def move_batch(tx: Tx, batch: Row, to: BatchState, why: str | None, now: d
     else:
         await tx.run(sql.MOVE_BATCH, {**moved, "closed": now if to in CLOSED_BATCHES else None})
     level = Level.ERROR if to is BatchState.FAILED else Level.INFO
-    await log(
-        tx, batch["id"], now, f"batch.{to}", f"Batch is {to}{': ' + why.rstrip('.') if why else ''}.", level=level
-    )
+    said = f"Batch is {to}{': ' + why.rstrip('.') if why else ''}."
+    counts = await _summary(tx, batch["id"]) if to in CLOSED_BATCHES else {}
+    await log(tx, batch["id"], now, f"batch.{to}", said, level=level, data=counts)
     return to
+
+
+async def _summary(tx: Tx, batch_id: int) -> dict[str, Any]:
+    """How a batch ended, in numbers."""
+    counts = await tx.row(sql.LOCK_ANY_BATCH, {"batch_id": batch_id})
+    return {name: counts[name] for name in SUMMARY} if counts else {}
 
 
 async def end_if_over(tx: Tx, batch: Row, counts: Row, stopped: Mapping[str, str], now: datetime) -> Standing:
@@ -127,6 +134,13 @@ async def end_if_over(tx: Tx, batch: Row, counts: Row, stopped: Mapping[str, str
     ):
         state = await move_batch(tx, batch, BatchState.FAILED, " ".join(all_stopped.values()), now)
     return Standing(state, remaining, all_stopped)
+
+
+async def pause_for(tx: Tx, batch: Row, standing: Standing, why: str | None, now: datetime) -> Standing:
+    """Pause a batch of which nothing can be begun until a person has seen to it."""
+    if why is None or not standing.is_workable:
+        return standing
+    return replace(standing, state=await move_batch(tx, batch, BatchState.PAUSED, why, now))
 
 
 async def _skip_open(tx: Tx, batch_id: int, now: datetime) -> int:

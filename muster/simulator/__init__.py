@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from muster.simulator import anthropic, apify, chat, gemini, perplexity
+from muster.simulator import anthropic, apify, chat, gemini, perplexity, stories
 from muster.simulator.gate import Door, Gate
 from muster.simulator.options import Options
+from muster.simulator.proxies import Proxies
 from muster.simulator.server import listen
 from muster.simulator.wire import Upstream
 
@@ -26,11 +27,12 @@ UPSTREAMS: Mapping[str, Callable[[Gate], Upstream]] = {
     gemini.NAME: gemini.upstream,
     anthropic.NAME: anthropic.upstream,
     apify.NAME: apify.upstream,
+    stories.NAME: stories.upstream,
 }
 
 
-def create_app(options: Options) -> Starlette:
-    """The simulator as an ASGI application, with counters and runs of its own."""
+def create_app(options: Options, proxies: Proxies | None = None) -> Starlette:
+    """The simulator as an ASGI application, with counters and runs of its own; it tells what came by the proxies."""
     gate = Gate(options, UPSTREAMS)
     upstreams = [make(gate) for make in UPSTREAMS.values()]
     doors = [
@@ -38,20 +40,25 @@ def create_app(options: Options) -> Starlette:
         for upstream in upstreams
         for endpoint in upstream.endpoints
     ]
-    return Starlette(routes=[*doors, *_own_routes(gate)])
+    return Starlette(routes=[*doors, *_own_routes(gate, proxies or Proxies())])
 
 
 def serve(options: Options) -> None:
     """Serve on 127.0.0.1 until SIGTERM or SIGINT; says on standard output where, once it listens."""
-    listen(create_app(options), options.port)
+    proxies = Proxies(options.proxies, options.dead_proxies)
+    listen(create_app(options, proxies), options.port, proxies)
 
 
-def _own_routes(gate: Gate) -> list[Route]:
+def _own_routes(gate: Gate, proxies: Proxies) -> list[Route]:
     async def calls(_request: Request) -> Response:
         return _json(gate.calls.snapshot())
 
+    async def pairs(_request: Request) -> Response:
+        return _json(proxies.snapshot())
+
     async def reset(_request: Request) -> Response:
         gate.reset()
+        proxies.uses.clear()
         return _json({"ok": True})
 
     async def health(_request: Request) -> Response:
@@ -59,6 +66,7 @@ def _own_routes(gate: Gate) -> list[Route]:
 
     return [
         Route("/_sim/calls", calls),
+        Route("/_sim/pairs", pairs),
         Route("/_sim/reset", reset, methods=["POST"]),
         Route("/_sim/health", health),
     ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from muster.errors import MusterError
 from muster.simulator import Options, serve
 from muster.simulator.behaviour import BUSY, KEY_MARKERS, MARKERS
+from muster.simulator.stories import SESSIONS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     keys = [f"  {start:<16}(start of a key) {fault.value}" for start, fault in KEY_MARKERS.items()]
     keys.append(f"  {BUSY + 'N':<16}(a key) 429 for N seconds from its first call on")
+    keys += [f"  {start:<16}(start of a session) {says}" for start, says in SESSIONS.items()]
     words = [f"  {word:<16}{marker.says}" for word, marker in MARKERS.items()]
     parser = argparse.ArgumentParser(
         prog="python -m muster.simulator",
@@ -38,6 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--error-rate", type=float, default=usual.error_rate, help="share of calls answered 5xx")
     parser.add_argument("--hang-rate", type=float, default=usual.hang_rate, help="share of calls never answered")
     parser.add_argument("--seed", type=int, default=usual.seed, help="the same seed gives the same answers")
+    parser.add_argument("--proxies", type=int, default=usual.proxies, help="proxies on ports of their own")
+    parser.add_argument("--dead-proxies", type=int, default=usual.dead_proxies, help="how many of them are dead")
     return parser
 
 

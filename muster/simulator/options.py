@@ -18,6 +18,8 @@ class Options:
     error_rate: float = 0  # share of calls answered with a server error
     hang_rate: float = 0  # share of calls that are never answered
     seed: int = 0
+    proxies: int = 0  # on ports of their own
+    dead_proxies: int = 0  # of them, the last
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing, all at once."""
@@ -26,6 +28,7 @@ class Options:
             "latency_ms must not be negative": self.latency_ms >= 0,
             "latency_spread must lie between 0 and 1": 0 <= self.latency_spread <= 1,
             "rate_per_minute must be at least 1": self.rate_per_minute is None or self.rate_per_minute >= 1,
+            "dead_proxies must lie between 0 and proxies": 0 <= self.dead_proxies <= self.proxies,
             "error_rate must lie between 0 and 1": 0 <= self.error_rate <= 1,
             "hang_rate must lie between 0 and 1": 0 <= self.hang_rate <= 1,
             "error_rate and hang_rate must not exceed 1 together": self.error_rate + self.hang_rate <= 1,

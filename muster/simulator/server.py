@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from muster.errors import ConfigurationError
+from muster.simulator.proxies import Proxies
 
 _HOST = "127.0.0.1"
 _BACKLOG = 4096
@@ -19,8 +20,8 @@ _IDLE_SECONDS = 120  # longer than any client keeps a connection, so that no cal
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def listen(app: ASGIApp, port: int) -> None:
-    """Serve the application until SIGTERM or SIGINT; port 0 picks a free one."""
+def listen(app: ASGIApp, port: int, proxies: Proxies) -> None:
+    """Serve the application and the proxies until SIGTERM or SIGINT; port 0 picks a free one."""
     config = uvicorn.Config(
         app,
         loop="auto",  # uvloop and httptools, which are dependencies; pure Python where one is missing
@@ -35,19 +36,27 @@ def listen(app: ASGIApp, port: int) -> None:
         timeout_graceful_shutdown=0,
     )
     with _bound(port) as listener, _signals_end_quietly():
-        _Server(config).run(sockets=[listener])
+        _Server(config, proxies).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
     """Says where it listens, and cuts off what is under way at its end."""
 
+    def __init__(self, config: uvicorn.Config, proxies: Proxies) -> None:
+        super().__init__(config)
+        self._proxies = proxies
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        await self._proxies.start()
         for listener in sockets or ():
             sys.stdout.write(f"simulator on http://{_HOST}:{listener.getsockname()[1]}\n")
+        for proxy in self._proxies.snapshot()["proxies"]:
+            sys.stdout.write(f"proxy on http://{proxy['address']}{' (dead)' if proxy['dead'] else ''}\n")
         sys.stdout.flush()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._proxies.stop()
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # calls under way are cut off on purpose
         for connection in tuple(self.server_state.connections):
             connection.transport.close()  # or a hanging call would be answered after all, with a 500

@@ -67,7 +67,14 @@ class Call:
         bearer = self.headers.get(b"authorization", b"").decode("latin-1")
         if bearer[:7].lower() == "bearer ":
             return bearer[7:].strip()
-        return (self.headers.get(b"x-api-key") or self.headers.get(b"x-goog-api-key") or b"").decode("latin-1")
+        key = self.headers.get(b"x-api-key") or self.headers.get(b"x-goog-api-key") or b""
+        return key.decode("latin-1") or self._session
+
+    @property
+    def _session(self) -> str:
+        """The cookie of that name."""
+        cookies = (it.strip().partition("=") for it in self.headers.get(b"cookie", b"").decode("latin-1").split(";"))
+        return next((value for name, _, value in cookies if name == "sessionid"), "")
 
     @cached_property
     def data(self) -> dict[str, Any]:

@@ -49,6 +49,11 @@ class Sender(Protocol):
         """Send a call and read its answer; raises `Unanswered` if there is none."""
         ...
 
+    @property
+    def seam(self) -> httpx.AsyncBaseTransport | None:
+        """What stands in for the web in tests, also for those who have a way out of their own."""
+        ...
+
 
 class Caller:
     """One lane's connections: Rust's reqwest, or any of httpx's transports, the seam at which tests stand in.
@@ -58,6 +63,7 @@ class Caller:
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._way: _Way = _Web() if transport is None else _Through(transport)
+        self.seam = transport
         self._told: dict[str, Mapping[str, str]] = {}  # the headers of each upstream's last answer
 
     async def __aenter__(self) -> Self:
@@ -111,7 +117,7 @@ class _Web:
                 while (chunk := await reader.read_chunk()) is not None:
                     yield bytes(chunk)
 
-            return response.status, cast("Mapping[str, str]", response.headers), await _bounded(chunks())
+            return response.status, cast("Mapping[str, str]", response.headers), await bounded(chunks())
 
     async def aclose(self) -> None:
         if self._client is not None:
@@ -129,7 +135,7 @@ class _Through:
         async with asyncio.timeout(timeout):
             response = await self._transport.handle_async_request(request)
             try:
-                body = await _bounded(cast("httpx.AsyncByteStream", response.stream))
+                body = await bounded(cast("httpx.AsyncByteStream", response.stream))
                 return response.status_code, response.headers, body
             finally:
                 await response.aclose()
@@ -138,8 +144,8 @@ class _Through:
         """Whoever made the transport closes it."""
 
 
-async def _bounded(chunks: AsyncIterator[bytes] | httpx.AsyncByteStream) -> bytes:
-    """The body, or of one that is too long, its beginning."""
+async def bounded(chunks: AsyncIterator[bytes] | httpx.AsyncByteStream) -> bytes:
+    """The body, or of one that is longer than `MAX_BODY`, its beginning."""
     body = bytearray()
     async for chunk in chunks:
         body += chunk

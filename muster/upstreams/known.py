@@ -16,5 +16,6 @@ class Allowed:
 
 KNOWN: Final[Mapping[str, Allowed]] = {
     "openai": Allowed(concurrency=64),  # its rates differ by account, and its answers tell them
+    "stories": Allowed(),  # its endpoint pairs are its limit
     "apify": Allowed(concurrency=64),  # actor runs; where a plan bears fewer, its answers say so
 }

@@ -9,6 +9,7 @@ from muster.workload import Workload
 from muster.workloads.posts import Posts
 from muster.workloads.profiles import Profiles
 from muster.workloads.prompts import Prompts
+from muster.workloads.stories import Stories
 
 SHELF: Final[Mapping[str, type[Workload]]] = {
     workload.name: workload
@@ -16,6 +17,7 @@ SHELF: Final[Mapping[str, type[Workload]]] = {
         Profiles,
         Posts,
         Prompts,
+        Stories,
     )
 }  # in the order in which a client's batches are worked
 

@@ -54,7 +54,7 @@ class Posts:
     ) -> AsyncGenerator[NewItem, None]:
         """One item for each profile that is due for a harvest."""
         before = await book.readings.now() - timedelta(days=self.settings.harvest_again_days)
-        most, only = limits.max_batches * limits.batch_size, request.get("profiles")
+        most, only = limits.max_batches * limits.batch_size, request.get("ids")
         async for row in book.profiles.to_harvest(client.id, before, most, only):
             payload = {"profile_id": row["id"], "url": row["url"], "harvested_at": _moment(row)}
             yield NewItem(f"{row['platform']}/{row['handle']}", Apify.NAME, payload)

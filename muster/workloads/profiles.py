@@ -57,7 +57,7 @@ class Profiles:
         self, book: Book, client: Client, limits: Limits, request: Mapping[str, Any]
     ) -> AsyncGenerator[NewItem, None]:
         """One item for each profile without a score."""
-        async for row in book.profiles.to_score(client.id, limits.profiles, request.get("profiles")):
+        async for row in book.profiles.to_score(client.id, limits.profiles, request.get("ids")):
             payload = {"profile_id": row["id"], "url": row["url"], "data": row["data"]}
             yield NewItem(f"{row['platform']}/{row['handle']}", Chat.NAME, payload)
 

@@ -33,6 +33,7 @@ class Simulator:
             "ANTHROPIC_API_KEY": "simulated",
             "APIFY_BASE_URL": self.address,
             "APIFY_TOKEN": "simulated",
+            "STORIES_BASE_URL": self.address,
         }
 
     def calls(self, upstream: str) -> Counter[str]:
@@ -51,6 +52,10 @@ class Simulator:
     def answered(self, upstream: str) -> dict[str, int]:
         """How many answers there were of each status."""
         return dict(self._seen()["answered"][upstream])
+
+    def pairs(self) -> dict[str, Any]:
+        """The proxies, and what came by each."""
+        return dict(httpx.get(f"{self.address}/_sim/pairs", trust_env=False).raise_for_status().json())
 
     def reset(self) -> None:
         httpx.post(f"{self.address}/_sim/reset", trust_env=False).raise_for_status()

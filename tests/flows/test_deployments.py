@@ -15,6 +15,7 @@ from deployments.check import FILE, complaints
 from deployments.setup import TAG_LIMITS
 from flows.client import client
 from flows.nightly import nightly
+from flows.stories import stories
 from tasks.work import work
 
 Change = Callable[[dict[str, Any]], None]
@@ -64,7 +65,7 @@ def test_lanes_have_no_tag_whose_lost_slot_could_hold_the_next_one_back():
     assert not work.tags
 
 
-@pytest.mark.parametrize("flow", [nightly, client])
+@pytest.mark.parametrize("flow", [nightly, client, stories])
 def test_the_form_shows_the_mode_as_a_choice_with_its_description(flow: Any):
     schema = flow.parameters.model_dump()
     mode = schema["properties"]["mode"]
@@ -74,6 +75,6 @@ def test_the_form_shows_the_mode_as_a_choice_with_its_description(flow: Any):
     assert schema["definitions"]["Mode"]["enum"] == ["normal", "testing"]
 
 
-@pytest.mark.parametrize("flow", [nightly, client])
+@pytest.mark.parametrize("flow", [nightly, client, stories])
 def test_every_parameter_of_a_form_is_described(flow: Any):
     assert all(it.get("description") for it in flow.parameters.properties.values())

@@ -216,11 +216,11 @@ async def a_field(
 
 def _settings(environ: dict[str, str]) -> Settings:
     """The settings that the victims read from their environment."""
-    names = {"MUSTER_": "", "OPENAI_": "OPENAI_", "APIFY_": "APIFY_"}
+    names = ("MUSTER_", "OPENAI_", "APIFY_", "STORIES_")
     known = {
         (name.removeprefix("MUSTER_").lower() if name.startswith("MUSTER_") else name): value
         for name, value in environ.items()
-        if name.startswith(tuple(names))
+        if name.startswith(names)
     }
     settings = Settings.model_validate(known)
     if settings.database_url is None:

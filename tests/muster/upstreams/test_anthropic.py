@@ -225,6 +225,7 @@ class Slow:
 
     now: float = 1000
     timeouts: list[float] = field(default_factory=list)
+    seam: None = None
 
     def monotonic(self) -> float:
         return self.now
