@@ -43,6 +43,7 @@ async def a_batch(
     terms: Terms | None = None,
     workload: str = "numbers",
     priority: int = USUAL_PRIORITY,
+    held: bool = False,
     **limits: Any,
 ) -> int:
     """An open batch of numbered items of an upstream called `web`, with its client and run."""
@@ -55,7 +56,7 @@ async def a_batch(
         for number in range(items):
             yield NewItem(str(number), "web", {"number": number})
 
-    new = NewBatch(run_id, client, workload, key, some_limits(**limits), terms or Terms(), {}, priority)
+    new = NewBatch(run_id, client, workload, key, some_limits(**limits), terms or Terms(), {}, priority, held)
     batch_id, _ = await book.batches.open(new, plan)
     return batch_id
 

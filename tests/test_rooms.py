@@ -15,7 +15,7 @@ from muster.states import BatchState, ItemState
 ROOT = Path(__file__).parent.parent
 SOURCE = ("muster", "tasks", "flows", "deployments", "entrypoints")
 MAY_NOT_IMPORT = {
-    "muster": {"prefect", "tasks", "flows", "deployments", "entrypoints"},
+    "muster": {"prefect", "fastapi", "tasks", "flows", "deployments", "entrypoints"},
     "tasks": {"flows", "deployments", "entrypoints", "sqlalchemy", "sqlmodel", "httpx"},
     "flows": {"deployments", "entrypoints", "sqlalchemy", "sqlmodel", "httpx"},
     "deployments": {"entrypoints"},
@@ -48,8 +48,15 @@ def test_imports_point_one_way(path: Path):
     assert not set(imported(TREES[path])) & MAY_NOT_IMPORT.get(room, set())
 
 
-def test_the_core_runs_without_prefect():
-    program = "import sys, muster.running, muster.workloads, entrypoints.cli.app; sys.exit('prefect' in sys.modules)"
+def test_the_api_names_no_sql():
+    sql = {"sqlalchemy", "sqlmodel", "httpx"}
+
+    assert [path for path in FILES if "api" in path.parts and set(imported(TREES[path])) & sql] == []
+
+
+@pytest.mark.parametrize("heavy", ["prefect", "fastapi"])
+def test_the_core_runs_without(heavy: str):
+    program = f"import sys, muster.running, muster.workloads, entrypoints.cli.app; sys.exit('{heavy}' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0  # noqa: S603
 

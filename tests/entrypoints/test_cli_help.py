@@ -7,7 +7,8 @@ from entrypoints.cli.app import app
 from tests.entrypoints.conftest import Muster
 
 COMMANDS = (
-    "demo", "run", "trigger", "watch", "verify", "batches", "show", "export", "deploy", "doctor", "simulate",
+    "demo", "run", "trigger", "watch", "verify", "batches", "show", "export", "deploy", "doctor", "serve", "tokens",
+    "simulate",
 )  # fmt: skip
 
 
@@ -42,6 +43,8 @@ def test_each_command_has_a_sentence_in_the_overview(command: str):
         (["verify"], "muster verify 12 --repair"),
         (["simulate"], "OPENAI_BASE_URL=http://127.0.0.1:9000/v1"),
         (["doctor"], "muster doctor --json"),
+        (["serve"], "muster serve --host 0.0.0.0 --port 8080"),
+        (["tokens", "create"], "muster tokens create --client acme --name dashboard"),
     ],
 )
 def test_help_of_a_command_has_an_example(words: list[str], example: str):

@@ -1,6 +1,7 @@
 """Which client a driver takes next, and that no two drivers serve the same one."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -138,3 +139,32 @@ async def test_priority_comes_before_fairness_and_an_hour_of_waiting_counts_as_a
     await book.drivers.enter("me")
 
     assert await picks(book, "me", 5) == ["urgent", "old", "usual", "late"]
+
+
+async def test_a_held_batch_is_nobodys_turn_until_it_is_let_go(book: Book, clock: Clock):
+    batch_id = await a_batch(book, held=True, deadline_s=60.0)
+    await book.drivers.enter("me")
+    clock.pass_(19)
+    assert await picks(book, "me", 1) == []
+    assert await book.readings.clients_at_work(1) == []
+    clock.pass_(3600)  # while it is held, its deadline does not count
+    await book.drivers.enter("me")
+
+    await book.orders.let_go(batch_id)
+    await book.orders.let_go(batch_id)
+
+    assert (await book.readings.batch(batch_id))["deadline_at"] == clock() + timedelta(seconds=60)
+    assert [it["kind"] for it in await book.readings.events(batch_id)] == ["batch.started", "batch.queued"]
+    assert await picks(book, "me", 1) == ["acme"]
+
+
+async def test_whoever_takes_a_held_batch_starts_it(book: Book, clock: Clock):
+    batch_id = await a_batch(book, held=True, deadline_s=60.0)
+    clock.pass_(3600)
+
+    lease = await book.batches.take(batch_id, "me")
+
+    row = await book.readings.batch(batch_id)
+    assert (row["held"], row["deadline_at"]) == (False, clock() + timedelta(seconds=60))
+    await book.batches.release(lease, "given up")
+    assert not (await book.readings.batch(batch_id))["held"]
