@@ -170,7 +170,7 @@ async def _decisions(book: Book, settings: Settings, wanted: Wanted) -> list[Dec
         if name not in everyone:
             raise NotFound(unknown_client(name))
     clients = [everyone[name] for name in wanted.clients] or list(everyone.values())
-    workloads = {name: workload_named(name, settings) for name in in_order(wanted.workloads)}
+    workloads = {it.name: it for it in await _workloads(book, settings, wanted)}
     selection = selection_for(settings, wanted.mode)
     barred = {
         (client.id, name): why
@@ -179,6 +179,13 @@ async def _decisions(book: Book, settings: Settings, wanted: Wanted) -> list[Dec
         if client.state in selection.states and (why := await _bar(book, settings, client, wanted, workload))
     }
     return decide(clients, tuple(workloads), selection, barred)
+
+
+async def _workloads(book: Book, settings: Settings, wanted: Wanted) -> list[Workload]:
+    """What is asked for; of several workloads, those that are set up, so that no night speaks of one nobody uses."""
+    found = [workload_named(name, settings) for name in in_order(wanted.workloads)]
+    is_alone = len(found) == 1
+    return [it for it in found if is_alone or not isinstance(it, Narrows) or await it.is_set_up(book)]
 
 
 async def _limits(

@@ -86,6 +86,10 @@ class Workload(Protocol):
 class Narrows(Protocol):
     """A workload whose limits depend on what the ledger holds and on what was asked for."""
 
+    async def is_set_up(self, book: Book) -> bool:
+        """Whether an operator has set up what it works with; where not, it is no part of a night."""
+        ...
+
     async def narrow(self, book: Book, client: Client, limits: Limits, request: Mapping[str, Any]) -> Limits:
         """The limits with which a batch is opened.
 

@@ -186,12 +186,12 @@ async def _when(tx: Tx, meant: ColumnElement[bool], now: datetime, rules: Rules)
 
 def _ready_at(row: Row, now: datetime, rules: Rules) -> datetime:
     """When a pair may be used again; who holds it usually needs it no longer than a moment."""
-    held_until = row["leased_until"] and min(row["leased_until"], now + _span(USE_S))
-    rests: list[datetime] = [it + _span(rules.spacing_s) for it in (row["last_used_at"], held_until) if it is not None]
-    if row["hour_at"] is not None and row["uses_in_hour"] >= rules.hourly_budget:
-        rests.append(row["hour_at"] + HOUR)
-    rests += [row["cooldown_until"]] if row["cooldown_until"] else []
-    return max([now, *rests])
+    spacing = _span(rules.spacing_s)
+    moments: list[datetime] = [now, row["cooldown_until"] or now]
+    moments += [row["last_used_at"] + spacing] if row["last_used_at"] else []
+    moments += [min(row["leased_until"], now + _span(USE_S)) + spacing] if row["leased_until"] else []
+    is_spent = row["hour_at"] is not None and row["uses_in_hour"] >= rules.hourly_budget
+    return max([*moments, row["hour_at"] + HOUR] if is_spent else moments)
 
 
 async def _why_none(tx: Tx) -> str:

@@ -43,6 +43,10 @@ class Stories:
         self.settings = settings
         self.rules = Rules.of(settings)
 
+    async def is_set_up(self, book: Book) -> bool:
+        """Whether there are endpoint pairs."""
+        return await book.pairs.count() > 0
+
     async def narrow(self, book: Book, client: Client, limits: Limits, request: Mapping[str, Any]) -> Limits:
         """One check after the other, unless MUSTER_STORIES_PARALLEL says more; no more than the niche still lacks."""
         lanes = min(limits.lanes, self.settings.stories_parallel)
