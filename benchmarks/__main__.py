@@ -7,7 +7,7 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import engine, limits, memory, neighbour, prefect_calls, prompts, takeover
+from benchmarks import engine, limits, memory, neighbour, prefect_calls, prompts, starting, takeover
 
 ALL = {
     "engine": engine.measure,
@@ -16,6 +16,7 @@ ALL = {
     "neighbour": neighbour.measure,
     "prefect_calls": prefect_calls.measure,
     "prompts": prompts.measure,
+    "starting": starting.measure,
     "takeover": takeover.measure,
 }
 

@@ -31,7 +31,7 @@ class Calls:
     name: ClassVar[str] = "calls"
     needs: ClassVar[tuple[str, ...]] = ()
     nothing: ClassVar[str] = "no calls"
-    of_profiles: ClassVar[bool] = False
+    narrowed_by: ClassVar[frozenset[str]] = frozenset()
     longest_s: ClassVar[float] = 60.0
     address: ClassVar[str] = ""
 

@@ -21,6 +21,7 @@ from muster.workload import Narrows, Workload
 from muster.workloads import SHELF, workload_named
 
 NIGHTLY: Final = "nightly"
+NARROWS: Final = {"ids": "profiles", "niche": "a niche"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +113,13 @@ async def open_held(book: Book, settings: Settings, wanted: Wanted) -> int:
 
     Raises:
         NotFound: no such client or workload.
-        BadInput: profiles are named, and the workload is not about profiles.
+        BadInput: profiles or a niche are named, and the workload knows no such thing.
         WrongState: the client has nothing to do of that kind, or takes no part.
     """
     (client,), (name,) = wanted.clients, wanted.workloads
-    if "ids" in wanted.only and name in SHELF and not SHELF[name].of_profiles:
-        raise BadInput(f"A batch of {name} has no profiles to name; leave them out.")
+    if name in SHELF and (strange := sorted(wanted.only.keys() - SHELF[name].narrowed_by)):
+        meant = " and ".join(NARROWS.get(it, it) for it in strange)
+        raise BadInput(f"A batch of {name} cannot be narrowed to {meant}; leave that out.")
     (decision,) = await _decisions(book, settings, wanted)
     if not decision.included:
         raise WrongState(f"There is nothing to do for client {client!r}: {decision.reason}.")

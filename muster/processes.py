@@ -32,12 +32,12 @@ LEAVES_S: Final = 2.0  # from leaving the ledger to the process's end
 KILL_AFTER_S: Final = 10.0  # a child that was asked to end and has not
 
 
-async def run_lane(lease: Lease, settings: Settings, *, apart: bool) -> Counter[str]:
+async def run_lane(book: Book, lease: Lease, settings: Settings, *, apart: bool) -> Counter[str]:
     """Work a batch as one lane, in this thread's loop or apart; how many attempts ended in which state."""
-    return await (work_apart(lease, settings) if apart else work_lane(lease, settings))
+    return await (work_apart(book, lease, settings) if apart else work_lane(book, lease, settings))
 
 
-async def work_apart(lease: Lease, settings: Settings, *, alone: bool = False) -> Counter[str]:
+async def work_apart(book: Book, lease: Lease, settings: Settings, *, alone: bool = False) -> Counter[str]:
     """Work a batch as one lane in processes of its own; one that dies is replaced, and its items come back at once.
 
     Raises:
@@ -45,21 +45,20 @@ async def work_apart(lease: Lease, settings: Settings, *, alone: bool = False) -
         WorkFailed: the processes die again and again.
     """
     deaths = 0
-    async with open_book(settings) as book:
-        while True:
-            name, began = lane_name(lease), time.monotonic()
-            process = await _start(lease, name, alone=alone)
-            said = await _end_of(process, settings, _Watch(book, name))
-            if said is not None:
-                return _tally(said)
-            why = _cause(process)
-            held = await book.lanes.fallen(lease, name, why)
-            deaths = 0 if time.monotonic() - began > UNRELATED_S else deaths
-            deaths += not (alone and held)  # one that was alone took its poison with it
-            if signals.stopping():
-                return Counter()
-            if deaths == MOST_DEATHS:
-                raise WorkFailed(f"The processes of a lane of batch {lease.batch_id} die again and again: {why}.")
+    while True:
+        name, began = lane_name(lease), time.monotonic()
+        process = await _start(lease, name, alone=alone)
+        said = await _end_of(process, settings, _Watch(book, name))
+        if said is not None:
+            return _tally(said)
+        why = _cause(process)
+        held = await book.lanes.fallen(lease, name, why)
+        deaths = 0 if time.monotonic() - began > UNRELATED_S else deaths
+        deaths += not (alone and held)  # one that was alone took its poison with it
+        if signals.stopping():
+            return Counter()
+        if deaths == MOST_DEATHS:
+            raise WorkFailed(f"The processes of a lane of batch {lease.batch_id} die again and again: {why}.")
 
 
 async def _start(lease: Lease, name: str, *, alone: bool) -> Process:
@@ -139,10 +138,15 @@ def _tally(said: dict[str, Any]) -> Counter[str]:
     raise WorkFailed(str(said.get("error")))
 
 
+async def _work_here(lease: Lease, settings: Settings, name: str, *, alone: bool) -> Counter[str]:
+    async with open_book(settings) as book:
+        return await work_lane(book, lease, settings, name=name, alone=alone)
+
+
 def _work(batch: str, epoch: str, name: str, *words: str) -> dict[str, Any]:
     """What the child does, and says at its end."""
     try:
-        lane = work_lane(Lease(int(batch), int(epoch)), Settings.read(), name=name, alone="alone" in words)
+        lane = _work_here(Lease(int(batch), int(epoch)), Settings.read(), name, alone="alone" in words)
         return {"tally": {str(state): n for state, n in asyncio.run(lane).items()}}
     except LeaseLost as lost:
         return {"lease_lost": str(lost)}

@@ -42,7 +42,7 @@ async def _drive_here(book: Book, settings: Settings, batch_id: int, lease: Leas
 
     async def lanes(lease: Lease, n: int, apart: bool) -> list[BaseException]:
         ended = await asyncio.gather(
-            *(run_lane(lease, settings, apart=apart) for _ in range(n)), return_exceptions=True
+            *(run_lane(book, lease, settings, apart=apart) for _ in range(n)), return_exceptions=True
         )
         return [it for it in ended if isinstance(it, BaseException)]
 

@@ -39,8 +39,10 @@ async def job_of(book: Book, lease: Lease, settings: Settings, *, alone: bool = 
     return Job(lease, workload, limits, workload.terms(limits), tuple(batch["upstreams"]), alone)
 
 
-async def work_lane(lease: Lease, settings: Settings, *, name: str | None = None, alone: bool = False) -> Counter[str]:
-    """Work a batch as one lane, with a ledger connection and a way out of its own."""
-    async with open_book(settings) as book, Caller() as caller:
+async def work_lane(
+    book: Book, lease: Lease, settings: Settings, *, name: str | None = None, alone: bool = False
+) -> Counter[str]:
+    """Work a batch as one lane, with a way out of its own."""
+    async with Caller() as caller:
         job = await job_of(book, lease, settings, alone=alone)
         return await Lane(book, caller, settings, job, signals.stopping, name).work()

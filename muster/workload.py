@@ -54,7 +54,7 @@ class Workload(Protocol):
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]]  # the settings without which no item can succeed
     nothing: ClassVar[str]  # why a client has no batch where the plan is empty
-    of_profiles: ClassVar[bool]  # its request may name profiles by their `ids`; others are left out then
+    narrowed_by: ClassVar[frozenset[str]]  # what a request may name to narrow it, such as profiles by their `ids`
     longest_s: ClassVar[float]  # an attempt that takes longer is given up; its calls have timed out by then
 
     def __init__(self, settings: Settings) -> None: ...

@@ -9,6 +9,7 @@ from muster.errors import LeaseLost
 from muster.ledger.lease import Lease
 from muster.processes import run_lane
 from muster.settings import Settings
+from muster.wiring import open_book
 
 
 def _is_worth_a_retry(_task: object, _run: object, state: object) -> bool:
@@ -29,4 +30,9 @@ def _is_worth_a_retry(_task: object, _run: object, state: object) -> bool:
 )
 def work(number: int, lease: Lease, apart: bool) -> dict[str, int]:  # noqa: ARG001, the number names it in the UI
     """Work the batch as one lane, in a thread's loop or a process; how many attempts ended in which state."""
-    return dict(asyncio.run(run_lane(lease, Settings.read(), apart=apart)))
+    return dict(asyncio.run(_work(lease, Settings.read(), apart=apart)))
+
+
+async def _work(lease: Lease, settings: Settings, *, apart: bool) -> dict[str, int]:
+    async with open_book(settings) as book:
+        return await run_lane(book, lease, settings, apart=apart)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from entrypoints.api import batches, details, health, metrics, orders, problems, runs, stream
+from entrypoints.api import batches, details, health, metrics, orders, problems, proxies, runs, stream
 from entrypoints.api.desk import Desk
 from entrypoints.api.gate import Gate
 from entrypoints.api.works import Works
@@ -28,7 +28,7 @@ def create_app(book: Book, settings: Settings, works: Works) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
     )
-    for part in (batches, orders, details, stream, runs, health, metrics):
+    for part in (batches, orders, details, stream, runs, proxies, health, metrics):
         app.include_router(part.router)
     problems.install(app)
     app.add_middleware(Gate, book=book, settings=settings)

@@ -1,6 +1,6 @@
 """Batches: made, listed, shown."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import uuid4
 
 from fastapi import APIRouter, Query, Response
@@ -8,7 +8,19 @@ from pydantic import BaseModel, Field
 
 from entrypoints.api.desk import TOKEN, At, Who, batch_for, cut, one_more
 from entrypoints.api.gate import Caller
-from entrypoints.api.kinds import STRICT, USUAL_PAGE, BatchId, Cursor, Limit, Moment, Number, Whole, Word, Workload
+from entrypoints.api.kinds import (
+    MOST_NAMED,
+    STRICT,
+    USUAL_PAGE,
+    BatchId,
+    Cursor,
+    Limit,
+    Moment,
+    Number,
+    Whole,
+    Word,
+    Workload,
+)
 from entrypoints.api.problems import refusals
 from entrypoints.api.shapes import Batch, BatchPage, Cause, WholeBatch, batch_of
 from muster.errors import NotFound
@@ -18,8 +30,6 @@ from muster.ledger.tables import PRIORITIES, USUAL_PRIORITY
 from muster.limits import mode_for
 from muster.planning import Wanted, moment_key, open_held
 from muster.states import BatchState
-
-MOST_NAMED: Final = 10_000
 
 router: Final = APIRouter(tags=["batches"], dependencies=[TOKEN])
 
@@ -39,6 +49,7 @@ class NewBatch(BaseModel):
         max_length=MOST_NAMED,
         description="Ids, handles or platform/handle; of these the ones that are due are taken. Left out: all.",
     )
+    niche: Word | None = Field(None, description="stories: only this niche of the client, up to its daily target.")
     priority: Annotated[int, Field(ge=min(PRIORITIES), le=max(PRIORITIES)), Whole] = Field(
         USUAL_PRIORITY, description="1 is begun first."
     )
@@ -51,7 +62,7 @@ async def create(asked: NewBatch, desk: At, who: Who, response: Response) -> Bat
     It takes what is due within the client's limits; where that is nothing, or where the client takes no part, the
     answer is 409 and nothing is made.
     """
-    named = await _profiles(desk.book, who, asked)
+    only = await _only(desk.book, who, asked)
     key = f"{moment_key('api', await desk.book.readings.now())}:{uuid4().hex[:8]}"
     wanted = Wanted(
         key,
@@ -61,7 +72,7 @@ async def create(asked: NewBatch, desk: At, who: Who, response: Response) -> Bat
         (asked.client,),
         started_by=who.name,
         priority=asked.priority,
-        only={} if named is None else {"ids": list(named)},
+        only=only,
     )
     row = await desk.book.readings.batch(await open_held(desk.book, desk.settings, wanted))
     response.headers["Location"] = f"/batches/{row['id']}"
@@ -96,8 +107,12 @@ async def show(batch_id: BatchId, desk: At, who: Who) -> WholeBatch:
     return WholeBatch(**dict(batch_of(row)), mode=row["mode"], causes=causes, troubles=troubles)
 
 
-async def _profiles(book: Book, who: Caller, asked: NewBatch) -> tuple[int, ...] | None:
-    """The ids of the profiles that are named, once the client is known to be there for the caller."""
+async def _only(book: Book, who: Caller, asked: NewBatch) -> dict[str, Any]:
+    """What of the client's work is meant, once the client is known to be there for the caller."""
     if not who.sees(asked.client) or not await book.clients.is_there(asked.client):
         raise NotFound(f"There is no client {asked.client!r}.")
-    return None if asked.profiles is None else tuple(await book.profiles.named(asked.client, asked.profiles))
+    only: dict[str, Any] = {}
+    if asked.niche is not None:
+        await book.stories.niche(asked.client, asked.niche, await book.readings.now())
+        only["niche"] = asked.niche
+    return only if asked.profiles is None else only | {"ids": await book.profiles.named(asked.client, asked.profiles)}

@@ -12,6 +12,7 @@ from muster.workloads import SHELF
 MOST_ID: Final = 2**53 - 1  # what a number in JSON is exact to; a database counts farther
 MOST_SEQ: Final = 2**31 - 1  # items of one batch
 MOST_A_PAGE: Final = 200
+MOST_NAMED: Final = 10_000  # in one request
 USUAL_PAGE: Final = 50
 STRICT: Final = ConfigDict(extra="forbid", strict=True)
 _MOMENT: Final = re.compile(

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, Field
 
 from entrypoints.api.desk import TOKEN, At, Desk, Who, batch_for
@@ -16,6 +16,7 @@ from muster.states import BatchState
 router: Final = APIRouter(
     prefix="/batches/{batch_id}", tags=["orders"], dependencies=[TOKEN], responses=refusals(404, 409, 422)
 )
+FULL: Final = "As many started batches as may be are worked here; try again in a moment, or wait in line (queue=true)"
 InLine = Annotated[Flag, Query(description="Wait in line where another batch of the client and workload is at work.")]
 
 
@@ -41,6 +42,8 @@ async def start(batch_id: BatchId, desk: At, who: Who, queue: InLine = False) ->
         return await _now(desk, batch_id)
     if row["state"] != BatchState.QUEUED:
         raise WrongState(f"Batch {batch_id} is {row['state'].replace('_', ' ')}; only a queued batch can be started.")
+    if desk.works.is_full:
+        raise HTTPException(503, FULL, headers={"Retry-After": "5"})
     lease = await desk.works.take(batch_id)
     try:
         return await _now(desk, batch_id)

@@ -16,6 +16,7 @@ from muster.running import work_started, work_turn
 from muster.settings import Settings
 
 AGAIN_S: Final = 5.0  # after which a puller that fell over begins again
+MOST_STARTED: Final = 64  # batches that were started by a request and are worked at the same time
 
 Say = Callable[[str], None]
 
@@ -26,6 +27,12 @@ class Works:
     def __init__(self, book: Book, settings: Settings, say: Say) -> None:
         self.book, self.settings, self.say = book, settings, say
         self._tasks = set[asyncio.Task[None]]()
+        self._started = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more can be started here at the moment; what waits in line is not meant."""
+        return self._started >= MOST_STARTED
 
     async def take(self, batch_id: int) -> Lease:
         """Win the batch's lease, with which it is to be driven.
@@ -38,7 +45,8 @@ class Works:
 
     def drive(self, lease: Lease) -> None:
         """Work a batch whose lease was won."""
-        self.begin(f"Batch {lease.batch_id}", work_started(self.book, self.settings, lease))
+        self._started += 1
+        self.begin(f"Batch {lease.batch_id}", self._drive(lease))
 
     def open_run(self, run_id: int) -> None:
         """Open the batches of a run that was begun; drivers take them as they come."""
@@ -64,6 +72,12 @@ class Works:
             await work
         except Exception as error:  # noqa: BLE001, reconciling finds whatever was left undone
             self.say(f"{name}: {_sentence(error)}")
+
+    async def _drive(self, lease: Lease) -> None:
+        try:
+            await work_started(self.book, self.settings, lease)
+        finally:
+            self._started -= 1
 
     async def _open(self, run_id: int) -> None:
         await open_batches(self.book, self.settings, run_id)

@@ -25,23 +25,21 @@ from muster.running import work_run
 from muster.settings import Settings
 from muster.wiring import open_book
 
+OfNiche = Annotated[str | None, typer.Option(help="stories: only this niche of the client, up to its target.")]
+OfProfiles = Annotated[str | None, typer.Option(help="stories: only these handles of the client, parted by commas.")]
+Testing = Annotated[bool | None, typer.Option("--testing/--normal", help="The mode; left out, the environment says.")]
+Priority = Annotated[int, typer.Option(help="1 is begun first, 5 last; an hour of waiting counts as one level.")]
+Plan = Annotated[bool, typer.Option(help="Only say what would be done: nothing is opened, nothing is called.")]
+
 
 def run(
     workloads: Annotated[list[str], typer.Argument(help="What is done: profiles, posts, prompts, stories.")],
     client: Annotated[list[str] | None, typer.Option(help="Only this client; may be given again.")] = None,
-    niche: Annotated[str | None, typer.Option(help="stories: only this niche of the client, up to its target.")] = None,
-    profiles: Annotated[
-        str | None, typer.Option(help="stories: only these handles of the client, separated by commas.")
-    ] = None,
-    testing: Annotated[
-        bool | None, typer.Option("--testing/--normal", help="The mode; left out, the environment says.")
-    ] = None,
-    priority: Annotated[
-        int, typer.Option(help="1 is begun first, 5 last; an hour of waiting counts as one level.")
-    ] = USUAL_PRIORITY,
-    plan: Annotated[
-        bool, typer.Option(help="Only say what would be done: nothing is opened, nothing is called.")
-    ] = False,
+    niche: OfNiche = None,
+    profiles: OfProfiles = None,
+    testing: Testing = None,
+    priority: Priority = USUAL_PRIORITY,
+    plan: Plan = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
 ) -> None:
     """Work the clients' batches now; a run that was interrupted goes on where it stopped.

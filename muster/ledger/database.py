@@ -41,6 +41,8 @@ END_FROZEN: Final = text(
     " AND state = 'active' AND wait_event = 'ClientRead' AND clock_timestamp() - state_change > interval '5 seconds'"
 )
 LOCK_WAIT_S: Final = 30  # a SQLite writer waits for another before it tries anew
+CONNECTIONS: Final = 24
+WRITERS: Final = 8  # at a time, the others in line: a writer may need one or two connections more, to read beside
 
 Row = Mapping[str, Any]
 T = TypeVar("T")
@@ -119,6 +121,7 @@ class Database:
         self.stale_after = stale_after  # whoever was silent so long is dead
         self._clock = clock
         self.engine = _engine(url)
+        self._writers = asyncio.Semaphore(1 if self.engine.dialect.name == "sqlite" else WRITERS)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Tx]:
@@ -150,9 +153,9 @@ class Database:
 
     async def _write(self, work: Callable[[Tx], Awaitable[T]], *, is_retry: bool) -> T:
         try:
-            async with self.engine.connect() as plain:
+            before = time.monotonic()
+            async with self._writers, self.engine.connect() as plain:
                 connection = await plain.execution_options(writes=True)
-                before = time.monotonic()
                 async with connection.begin():
                     waited_s = time.monotonic() - before
                     tx = Tx(connection, self._clock, self.stale_after, is_retry=is_retry, waited_s=waited_s)
@@ -244,6 +247,9 @@ def _engine(address: str) -> AsyncEngine:
             connect_args={"timeout": LOCK_WAIT_S} | ({} if is_sqlite else {"server_settings": POSTGRES}),
             hide_parameters=True,  # errors and logs do not repeat values, some of which are secrets
             pool_pre_ping=not is_sqlite,  # a restarted server leaves dead connections behind
+            pool_size=CONNECTIONS // 4,
+            max_overflow=CONNECTIONS - CONNECTIONS // 4,
+            pool_timeout=PATIENCE_S,
         )
     except (ArgumentError, ImportError, ValueError) as wrong:
         raise ConfigurationError(

@@ -50,6 +50,11 @@ class Wish:
     handles: Collection[str] = ()
     ids: Collection[int] | None = None
 
+    @property
+    def names_profiles(self) -> bool:
+        """Whether single profiles are named."""
+        return bool(self.handles) or self.ids is not None
+
 
 class Stories:
     """The pages of niches and story checks."""

@@ -27,7 +27,7 @@ class Posts:
     name: ClassVar[str] = "posts"
     needs: ClassVar[tuple[str, ...]] = ("apify_token",)
     nothing: ClassVar[str] = "no profile is due for a harvest"
-    of_profiles: ClassVar[bool] = True
+    narrowed_by: ClassVar[frozenset[str]] = frozenset({"ids"})
     longest_s: ClassVar[float] = WAIT_SECONDS + 300.0  # to start the run, and to read what it found
 
     def __init__(self, settings: Settings) -> None:

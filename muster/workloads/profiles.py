@@ -39,7 +39,7 @@ class Profiles:
     name: ClassVar[str] = "profiles"
     needs: ClassVar[tuple[str, ...]] = ("openai_api_key",)
     nothing: ClassVar[str] = "no profile without a score"
-    of_profiles: ClassVar[bool] = True
+    narrowed_by: ClassVar[frozenset[str]] = frozenset({"ids"})
     longest_s: ClassVar[float] = 90.0  # the model's own time is 60
 
     def __init__(self, settings: Settings) -> None:

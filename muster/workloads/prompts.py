@@ -31,7 +31,7 @@ class Prompts:
     name: ClassVar[str] = "prompts"
     needs: ClassVar[tuple[str, ...]] = ()  # a provider without a key is named, and the others go on
     nothing: ClassVar[str] = "no active prompts"
-    of_profiles: ClassVar[bool] = False
+    narrowed_by: ClassVar[frozenset[str]] = frozenset()
     longest_s: ClassVar[float] = CALL_S + 20.0
 
     def __init__(self, settings: Settings) -> None:

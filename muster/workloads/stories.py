@@ -35,7 +35,7 @@ class Stories:
 
     name: ClassVar[str] = "stories"
     needs: ClassVar[tuple[str, ...]] = ("stories_base_url",)
-    of_profiles: ClassVar[bool] = True
+    narrowed_by: ClassVar[frozenset[str]] = frozenset({"ids", "profiles", "niche"})
     nothing: ClassVar[str] = "no profile to check for stories"
     longest_s: ClassVar[float] = 75.0  # three calls, and the ledger's own time
 
@@ -76,9 +76,7 @@ class Stories:
         """One item for each profile, of a niche or of some handles where the request names them."""
         wish = await self._wish(book, client.id, request)
         async for row in book.stories.to_check(client.id, wish, limits.profiles):
-            niche_id = (
-                None if wish.handles else row["niche_id"]
-            )  # profiles that are named are checked whatever the target
+            niche_id = None if wish.names_profiles else row["niche_id"]  # named, they are checked whatever its target
             payload = {"profile_id": row["id"], "handle": row["handle"], "niche_id": niche_id}
             yield NewItem(f"{wish.platform}/{row['handle']}", Endpoint.NAME, payload)
 
