@@ -16,7 +16,7 @@ from tests.kill.victims import Victim
 ROOT = Path(__file__).parents[2]
 LANES_KILLED = 8
 POISON = Path(__file__).parent / "poison"
-PATIENT = {"MUSTER_STALE_SECONDS": "30"}  # nobody dies there, so a machine that stalls must not look like a death
+PATIENT_S = "30"  # where nobody dies, so that a machine that stalls does not look like a death
 
 
 async def begun(field: Field, least: int = 1) -> None:
@@ -113,7 +113,7 @@ async def test_lanes_that_are_killed_one_after_the_other_are_replaced_by_their_d
 
 
 async def test_drivers_that_want_the_same_batch_never_call_for_an_item_twice(database_url: str, tmp_path: Path):
-    async with a_field(database_url, tmp_path, **PATIENT) as field:
+    async with a_field(database_url, tmp_path, MUSTER_STALE_SECONDS=PATIENT_S) as field:
         await field.plant(1, 100)
         for _ in range(3):
             field.drive()
@@ -125,7 +125,7 @@ async def test_drivers_that_want_the_same_batch_never_call_for_an_item_twice(dat
 
 
 async def test_reconciling_never_takes_a_batch_from_a_living_driver(database_url: str, tmp_path: Path):
-    async with a_field(database_url, tmp_path, **PATIENT) as field:
+    async with a_field(database_url, tmp_path, MUSTER_STALE_SECONDS=PATIENT_S) as field:
         await field.plant(2, 60, ["profiles"])
         field.drive()
         while await field.open_batches():
