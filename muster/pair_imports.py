@@ -10,6 +10,7 @@ from muster.imports import checked
 
 HEADER: Final = "header:"  # what the columns of a session's headers begin with
 MOST_LETTERS: Final = 8_000  # of a cookie or header
+MOST_IN_NAME: Final = 100  # letters of a header's name
 PORT: Final = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 ADDRESS: Final = rf"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):{PORT}$"
 COOKIE: Final = "[!-:<>-~]+=[ -:<-~]*"  # printable, without what parts cookies
@@ -48,7 +49,7 @@ def read_cookies(told: str) -> dict[str, str]:
     return {name: value for name, _, value in parts}
 
 
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=100)]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=MOST_IN_NAME)]
 HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e\t]*$", max_length=MOST_LETTERS)]
 Headers = dict[HeaderName, HeaderValue]
 _HEADERS: Final = TypeAdapter[Headers](Headers)

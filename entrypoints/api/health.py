@@ -3,14 +3,14 @@
 import asyncio
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field
 
 from entrypoints.api.desk import At
 from entrypoints.api.problems import refusals
-from muster.errors import Unreachable
 
 PATIENCE_S: Final = 3.0
+NO_DRIVER: Final = "No driver lives, so nothing that is queued is worked; `muster serve` or a Prefect worker is one"
 
 router: Final = APIRouter(tags=["server"])
 
@@ -29,5 +29,5 @@ async def health(desk: At) -> Health:
         await desk.book.database.probe()
         drivers = len(await desk.book.drivers.alive())
     if not drivers:
-        raise Unreachable("No driver lives.")
+        raise HTTPException(503, NO_DRIVER)
     return Health(drivers=drivers)

@@ -1,7 +1,7 @@
 """Endpoint pairs: brought in, listed; what opens them goes in and never comes back."""
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,10 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from entrypoints.api.desk import OPERATORS, TOKEN, At
 from entrypoints.api.kinds import MOST_NAMED, STRICT
 from entrypoints.api.problems import refusals
-from muster.pair_imports import Headers, PairRow
+from muster.pair_imports import MOST_IN_NAME, Headers, PairRow
 from muster.states import ProxyState, SessionState
 
 router: Final = APIRouter(prefix="/proxies", tags=["proxies"], dependencies=[TOKEN, OPERATORS])
+
+
+def _header_names(schema: dict[str, Any]) -> None:
+    """Describe the headers of a session; pydantic's own description would allow names of any kind."""
+    ((name, value),) = schema.pop("patternProperties").items()
+    schema |= {"propertyNames": {"pattern": name, "maxLength": MOST_IN_NAME}, "additionalProperties": value}
 
 
 class NewPair(PairRow):
@@ -20,7 +26,7 @@ class NewPair(PairRow):
 
     model_config = ConfigDict(strict=True, str_strip_whitespace=False)
 
-    headers: Headers = Field(default_factory=dict, max_length=50, repr=False, description="of the session")
+    headers: Headers = Field(default_factory=dict, max_length=50, repr=False, json_schema_extra=_header_names)
 
 
 class NewPairs(BaseModel):

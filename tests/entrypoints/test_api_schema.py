@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,7 +39,7 @@ class Server:
 async def _ledger(address: str) -> AsyncIterator[tuple[Book, Settings, str]]:
     """A client with profiles, a batch that is held, one that is cancelled, a token, a driver that lives."""
     read = Settings.model_validate({"database_url": address, "stale_seconds": 3600})
-    async with Book(address) as book:
+    async with Book(address, stale_after=timedelta(seconds=read.stale_seconds)) as book:
         await book.upgrade()
         await a_client(book, "acme", ["a", "b"])
         await book.drivers.enter("driver")
