@@ -7,10 +7,12 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from entrypoints.api.desk import OPERATORS, TOKEN, At
-from entrypoints.api.kinds import MOST_NAMED, STRICT
+from entrypoints.api.kinds import STRICT
 from entrypoints.api.problems import refusals
 from muster.pair_imports import MOST_IN_NAME, Headers, PairRow
 from muster.states import ProxyState, SessionState
+
+MOST_AT_ONCE: Final = 1_000
 
 router: Final = APIRouter(prefix="/proxies", tags=["proxies"], dependencies=[TOKEN, OPERATORS])
 
@@ -34,7 +36,7 @@ class NewPairs(BaseModel):
 
     model_config = STRICT
 
-    proxies: list[NewPair] = Field(min_length=1, max_length=MOST_NAMED)
+    proxies: list[NewPair] = Field(min_length=1, max_length=MOST_AT_ONCE)
 
 
 class Imported(BaseModel):
