@@ -25,6 +25,8 @@ from muster.wiring import job_of
 class World:
     """A simulator, a ledger, and the settings that bring them together."""
 
+    least_lanes = 2  # more than one, so that whatever goes on at the same time is seen
+
     def __init__(self, book: Book, **options: Any) -> None:
         self.book = book
         self.transport: httpx.AsyncBaseTransport = httpx.ASGITransport(create_app(Options(**options)))
@@ -69,7 +71,9 @@ class World:
         return list(await self.book.readings.batches_of_run(run_id))
 
     async def lanes(self, lease: Lease, n: int, apart: bool) -> list[BaseException]:
-        ended = await asyncio.gather(*(self.lane(lease) for _ in range(max(n, 2))), return_exceptions=True)
+        ended = await asyncio.gather(
+            *(self.lane(lease) for _ in range(max(n, self.least_lanes))), return_exceptions=True
+        )
         return [it for it in ended if isinstance(it, BaseException)]
 
     async def lane(self, lease: Lease) -> None:

@@ -41,7 +41,7 @@ async def is_over(api: Api, batch_id: int) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_a_batch_is_made_held_and_nobody_takes_it(api: Api):
+async def test_create_batch_with_valid_profiles_holds_it_and_nobody_takes_it(api: Api):
     await a_client(api.book, "acme", ["a", "b", "c"])
 
     async with api.caller() as me:
@@ -82,7 +82,7 @@ async def test_a_batch_is_made_held_and_nobody_takes_it(api: Api):
         ({"client": "away", "workload": "profiles"}, 409, "client is paused"),
     ],
 )
-async def test_what_cannot_be_made_is_said_in_one_sentence(api: Api, asked: object, status: int, said: str):
+async def test_create_batch_with_invalid_data_says_why_in_one_sentence(api: Api, asked: object, status: int, said: str):
     await a_client(api.book, "acme", ["a"])
     await a_client(api.book, "idle", [])
     await a_client(api.book, "away", ["b"], state="paused")
@@ -93,7 +93,7 @@ async def test_what_cannot_be_made_is_said_in_one_sentence(api: Api, asked: obje
     assert await api.book.pages.batches_by_state() == {}
 
 
-async def test_a_started_batch_answers_at_once_and_goes_on_without_the_caller(api: Api):
+async def test_start_queued_batch_answers_at_once_and_goes_on_without_the_caller(api: Api):
     batch = await api.batch()
     async with api.caller() as me:
         started = await me.post(f"/batches/{batch}/start")
@@ -106,7 +106,16 @@ async def test_a_started_batch_answers_at_once_and_goes_on_without_the_caller(ap
     assert (await api.book.readings.batch(batch))["succeeded"] == 2
 
 
-async def test_of_a_hundred_starts_at_once_exactly_one_wins(database_url: str, slow: Simulator):
+async def test_start_invalid_batch_says_why(api: Api):
+    done = await api.batch()
+    await api.book.orders.cancel(done)
+    async with api.caller() as me:
+        assert flaw(await me.post("/batches/99/start"), 404) == "There is no batch 99."
+        assert "is cancelled; only a queued batch can be started" in flaw(await me.post(f"/batches/{done}/start"), 409)
+        assert "path.batch_id" in flaw(await me.post("/batches/none/start"), 422)
+
+
+async def test_concurrent_starts_get_a_409_response_but_one_of_a_hundred(database_url: str, slow: Simulator):
     async with an_api(database_url, slow, lanes=1, in_flight=1) as api, api.caller() as me:
         batches = [await api.batch(handles=[f"p{n}" for n in range(60)]) for _ in range(4)]  # 18 s of work each
         asked = [me.post(f"/batches/{batches[n % 4]}/start") for n in range(100)]
@@ -115,7 +124,7 @@ async def test_of_a_hundred_starts_at_once_exactly_one_wins(database_url: str, s
     assert answers == {202: 1, 409: 99}
 
 
-async def test_one_that_waits_in_line_begins_by_itself_when_the_other_ends(api: Api):
+async def test_proper_queuing_begins_the_next_batch_by_itself_when_the_other_ends(api: Api):
     first, second = await api.batch(profiles=["a"]), await api.batch(profiles=["b"])
     api.works.pull()
     async with api.caller() as me:
@@ -178,7 +187,7 @@ async def test_a_batch_is_paused_resumed_and_redriven(api: Api):
     assert (redriven.status_code, redriven.json()["state"], redriven.json()["failed"]) == (200, "queued", 0)
 
 
-async def test_lists_are_filtered_and_paged_newest_first(api: Api):
+async def test_batch_listing_with_stats_is_filtered_and_paged_newest_first(api: Api):
     ids = [await api.batch(client, ["a"]) for client in ("acme", "birch", "acme")]
     await api.book.orders.cancel(ids[0])
     async with api.caller() as me:
@@ -188,6 +197,8 @@ async def test_lists_are_filtered_and_paged_newest_first(api: Api):
             return [it["id"] for it in page["batches"]], page["next"]
 
         assert await listed() == (ids[::-1], None)
+        stats = (await me.get("/batches")).json()["batches"][-1]
+        assert [stats[it] for it in ("total", "succeeded", "cancelled", "remaining", "percent")] == [1, 0, 1, 0, 100.0]
         first, cursor = await listed(limit=2)
         assert (first, cursor) == (ids[:0:-1], ids[1])
         assert await listed(limit=2, cursor=ids[1]) == ([ids[0]], None)

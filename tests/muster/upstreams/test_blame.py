@@ -39,7 +39,7 @@ def answer(status: int, body: bytes = b"{}", **headers: str) -> Answer:
         (answer(407), Blame.PROXY),
     ],
 )
-def test_an_answer_speaks_against_one_of_them(got: Answer, blame: Blame):
+def test_rate_limit_detection_and_who_else_an_answer_speaks_against(got: Answer, blame: Blame):
     assert judge(got).blame is blame
 
 

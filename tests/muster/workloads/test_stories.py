@@ -132,7 +132,7 @@ async def test_retry_with_different_proxy_after_rate_limit_uses_no_try_and_clear
 
 
 @pytest.mark.parametrize("session", ["sim-denied-x", "sim-expire-0"])
-async def test_a_spent_session_leaves_no_profile_unchecked(site: World, session: str):
+async def test_handle_proxy_validation_failures_a_spent_session_leaves_no_profile_unchecked(site: World, session: str):
     await only_pairs(site, session)
 
     (batch,) = await site.run("stories")
@@ -180,7 +180,7 @@ async def test_worker_unavailability_makes_the_item_wait_and_holds_no_slot(site:
     assert all(it["tries"] == 1 for it in await items(site, batch))
 
 
-async def test_a_profile_that_is_not_there_is_rejected_and_the_others_go_on(site: World):
+async def test_handle_profile_check_failures_one_that_is_not_there_is_rejected_and_the_others_go_on(site: World):
     await site.client("acme", ["nobody-there", "sim-gone-1"])
 
     (batch,) = await site.run("stories")
