@@ -21,6 +21,7 @@ from muster.upstreams.caller import Caller
 from muster.workload import Context, Workload
 
 LONGEST_BUSY_S: Final = 5.0  # for which a lane asks nobody whether what its items need is free
+STOPPED_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,8 @@ class Attempts:
             allotment.hold(boot_time(), hold_for(outcome.wait))  # the whole upstream slows, not the one item
         elif isinstance(outcome, Retry) and outcome.busy:
             allotment.hold(boot_time(), min(LONGEST_BUSY_S, outcome.wait or 0.0))  # the next item would find no more
+        elif landing.stops_upstream:
+            allotment.hold(boot_time(), STOPPED_S)  # by then the ledger has said so to every lane
         self._landed(landing)
 
     def _context(self, item: Claimed, slot: Slot | None) -> Context:
