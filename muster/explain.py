@@ -109,7 +109,8 @@ def _hindrances(facts: Facts, upstreams: set[str]) -> Iterator[str]:
     batch = facts.batch
     if batch["target"] is not None and batch["gained"] + batch["reserved"] >= batch["target"]:
         left = batch["target"] - batch["gained"]
-        yield f"All {left} posts that are missing to the target of {batch['target']} are reserved by calls in flight."
+        gained = f"{batch['workload']} that are missing to the target of {batch['target']}"
+        yield f"All {left} {gained} are reserved by calls in flight."
     for upstream in facts.upstreams:
         if upstream["name"] in upstreams:
             yield _hindrance(upstream, facts)

@@ -98,7 +98,7 @@ def outcome_of(batch: Row) -> str:
     """How a batch ended, in a few words."""
     parts = [f"{batch[name]} {name}" for name in ("succeeded", "skipped", "failed", "cancelled") if batch[name]]
     if batch["target"] is not None:
-        parts.append(f"{batch['gained']} of {batch['target']} posts gained")
+        parts.append(f"{batch['gained']} of {batch['target']} {batch['workload']} gained")
     if batch["remaining"]:
         parts.append(f"{batch['remaining']} open")
     return ", ".join(parts) or "nothing to do"

@@ -1,6 +1,7 @@
 """Serving the API until the process is asked to end; what it works then is given back cleanly."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,7 +74,9 @@ def _bound(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise ConfigurationError(f"Cannot listen on {_written(host)}:{port}: {error.strerror}.") from None
+        raise ConfigurationError(
+            f"Cannot listen on {_written(host)}:{port}: {os.strerror(error.errno or 0)}."
+        ) from None
 
 
 def _written(host: str) -> str:

@@ -32,7 +32,7 @@ class Batch(BaseModel):
     cancelled: int
     remaining: int
     percent: float = Field(description="how much of it has its recorded end")
-    target: int | None = Field(description="posts that it may gain, where it has a target")
+    target: int | None = Field(description="posts or stories that it may gain, where it has a target")
     gained: int
     cost_micros: int = Field(description="micro-dollars")
     reason: str | None = Field(description="why it is in its state, where that needs a reason")
