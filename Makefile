@@ -22,7 +22,7 @@ demo: setup ## the main job on made-up clients against a simulator, through a re
 	@$(BIN)/muster demo
 
 test: setup ## all tests
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: setup ## formatting and rules
 	@$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from muster.errors import WorkFailed
 from muster.firing import recorded
 from muster.ledger import Book
 from muster.ledger.runs import CHECK
-from muster.planning import NIGHTLY
+from muster.limits import mode_for
 from muster.settings import Settings
 from muster.verifying import verify
 from muster.wiring import open_book
@@ -32,7 +32,7 @@ async def check(key: str | None = None, coverage: float | None = None) -> dict[s
     settings = Settings.read()
     with signals.watched():
         async with open_book(settings) as book, recorded(book, CHECK) as result:
-            verified = await verify(book, await _run_to_check(book, key))
+            verified = await verify(book, await _run_to_check(book, settings, key))
             least = settings.coverage if coverage is None else coverage
             said = summary(verified.certificate)
             result.update(run=verified.certificate["run"], coverage=verified.coverage, gaps=verified.gaps[:MOST_GAPS])
@@ -42,10 +42,10 @@ async def check(key: str | None = None, coverage: float | None = None) -> dict[s
         return Completed(message=said, data=result)  # type: ignore[return-value]  # the caller gets its data
 
 
-async def _run_to_check(book: Book, key: str | None) -> int:
+async def _run_to_check(book: Book, settings: Settings, key: str | None) -> int:
     if key is not None:
         return await book.runs.id_of(key)
-    newest = await book.runs.newest(NIGHTLY, since=await book.readings.now() - A_DAY)
-    if newest is None:
+    night = await book.runs.night(mode_for(settings), await book.readings.now() - A_DAY)
+    if night is None:
         raise WorkFailed("No night's run was opened for more than a day; `muster trigger` starts one now.")
-    return int(newest["id"])
+    return int(night["id"])

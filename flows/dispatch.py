@@ -19,7 +19,7 @@ from prefect.exceptions import ObjectNotFound
 
 from muster.errors import ConfigurationError
 from muster.ledger import Book
-from muster.planning import NIGHTLY
+from muster.limits import mode_for
 from muster.settings import Settings
 
 DRIVE = "drive/drive"
@@ -54,13 +54,13 @@ async def start_night(parameters: dict[str, Any]) -> None:
         raise ConfigurationError(f"{NIGHT} is not deployed; `muster deploy` does that.") from None
 
 
-async def catch_up(book: Book) -> bool:
+async def catch_up(book: Book, settings: Settings) -> bool:
     """Start the night again where its flow run crashed before it opened a run; whether that was done.
 
     A run that is only late needs nobody: Prefect's scheduler wrote it down ahead, and the next worker takes it.
     """
     now = await book.readings.now()
-    if await book.runs.newest(NIGHTLY, since=now - A_DAY):
+    if await book.runs.night(mode_for(settings), now - A_DAY):
         return False
     crashes = await _flow_runs(NIGHT, [StateType.CRASHED], since=now - A_DAY)
     waiting = await _flow_runs(NIGHT, [*WAITING, StateType.RUNNING], since=now - A_DAY, until=now)

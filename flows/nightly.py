@@ -10,8 +10,9 @@ from flows.dispatch import A_DAY, start_drivers
 from flows.drive import check, work_queued
 from flows.parameters import EVERYTHING, Workloads
 from muster import signals
+from muster.ledger.runs import NIGHTLY
 from muster.limits import Mode, mode_for
-from muster.planning import NIGHTLY, Wanted, nightly_key
+from muster.planning import Wanted, nightly_key
 from muster.report import counted, in_short
 from muster.settings import Settings
 from muster.wiring import open_book

@@ -26,7 +26,7 @@ async def reconcile() -> list[dict[str, Any]]:
     settings = Settings.read()
     with signals.watched():
         async with open_book(settings) as book, recorded(book, RECONCILE) as result:
-            caught_up = await catch_up(book)
+            caught_up = await catch_up(book, settings)
             found = await reconcile_surely(book, settings)
             result.update(_counts(found), caught_up=caught_up)
             for run_id in sorted({it.run_id for it in found if it.verdict in {Verdict.CLOSE, Verdict.FAIL}}):

@@ -13,6 +13,7 @@ from muster.errors import ConfigurationError, LeaseLost, Unreachable
 from muster.landing import Claimed, Landing, give_back, land
 from muster.ledger import Book
 from muster.ledger.lease import Lease
+from muster.ledger.trouble import cause_of
 from muster.limits import Limits, Terms
 from muster.outcomes import ErrorKind, Failed, Outcome, Retry
 from muster.settings import Settings
@@ -155,5 +156,5 @@ class Attempts:
 
 def bug_outcome(error: BaseException) -> Outcome:
     """A workload's own fault: the item fails, the traceback goes to the log, the batch goes on."""
-    said = f"{type(error).__name__}: {error}"[:500]
+    said = f"{type(error).__name__}: {cause_of(error)}"[:500]  # a database's own words, without what it was given
     return Failed(kind=ErrorKind.BUG, error=said, log="".join(traceback.format_exception(error))[-8000:])

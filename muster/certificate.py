@@ -11,12 +11,13 @@ from typing import Any, Final
 from muster.manifest import hash_of
 from muster.report import cell, counted, table
 from muster.selection import Decision
-from muster.states import OPEN_ITEMS, ItemState, RunState
+from muster.states import OPEN_ITEMS, BatchState, ItemState, RunState
 
 Row = Mapping[str, Any]
 
 ENDS: Final = tuple(str(it) for it in (ItemState.SUCCEEDED, ItemState.SKIPPED, ItemState.FAILED, ItemState.CANCELLED))
 OPEN: Final = "open"
+NO_MANIFEST: Final[Row] = {"clients": [], "batches": []}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Gap:
 
 def certificate_of(evidence: Evidence) -> dict[str, Any]:
     """The certificate, as JSON: clients in the order of their ids, and the sums over them."""
-    run, manifest = evidence.run, _manifest(evidence)
+    run, manifest = evidence.run, manifest_in(evidence.run)
     clients = [_client(decision, evidence) for decision in manifest["clients"]]
     sums = {name: sum(it[name] for it in clients) for name in ("expected", *ENDS, OPEN)}
     return {
@@ -92,15 +93,17 @@ def gaps(evidence: Evidence, fingerprints: Mapping[int, str]) -> list[Gap]:
     if evidence.run["manifest"] is None:
         said = f"Run {evidence.run['key']} has no manifest: it was not planned to its end, or by an older version."
         return [Gap(said)]
+    if hash_of(evidence.run["manifest"]) != evidence.run["manifest_hash"]:
+        said = f"The manifest of run {evidence.run['key']} was changed after it had been frozen; it proves nothing now."
+        return [Gap(said)]
     return [*_of_run(evidence), *_of_batches(evidence, fingerprints)]
 
 
 def _of_run(evidence: Evidence) -> Iterator[Gap]:
     run = evidence.run
-    if hash_of(run["manifest"]) != run["manifest_hash"]:
-        yield Gap(f"The manifest of run {run['key']} was changed after it had been frozen.")
-    frozen = [(it["client_id"], it["included"], it["reason"]) for it in run["manifest"]["clients"]]
-    if frozen != [(it.client_id, it.included, it.reason) for it in evidence.decisions]:
+    frozen = [(it["client_id"], it["included"], it["reason"], it["workloads"]) for it in run["manifest"]["clients"]]
+    found = [(it.client_id, it.included, it.reason, list(it.workloads)) for it in evidence.decisions]
+    if frozen != found:
         yield Gap(f"The decisions of run {run['key']} on its clients are not those that were frozen.")
     if run["state"] == RunState.RUNNING:
         yield Gap(f"Run {run['key']} is still running.", is_open=True)
@@ -130,13 +133,15 @@ def _of_batch(batch: Row, wanted: Row, evidence: Evidence, fingerprints: Mapping
         yield Gap(f"{name} has other items than those that were planned.")
     if any(batch[state] != counts[state] for state in ENDS) or batch["total"] != wanted["items"]:
         yield Gap(f"{name} counts otherwise than its items do.")
+    if batch["state"] == BatchState.FAILED and not still_open:
+        yield Gap(f"{name} is failed, and all of its items are closed.")
     if still_open:
         why = f": {batch['reason'].rstrip('.')}" if batch["reason"] else ""
         yield Gap(f"{name} is {batch['state']} with {counted(still_open, 'item')} open{why}.", is_open=True)
 
 
 def _client(decision: Row, evidence: Evidence) -> dict[str, Any]:
-    mine = [it for it in _manifest(evidence)["batches"] if it["client_id"] == decision["client_id"]]
+    mine = [it for it in manifest_in(evidence.run)["batches"] if it["client_id"] == decision["client_id"]]
     keys = {it["key"] for it in mine}
     ids = {it["id"] for it in evidence.batches if it["key"] in keys}
     counts = _counts(evidence, ids)
@@ -178,8 +183,10 @@ def _lost(sums: Row) -> int:
     return int(max(0, sums["expected"] - _found(sums)))
 
 
-def _manifest(evidence: Evidence) -> Row:
-    return evidence.run["manifest"] or {"clients": [], "batches": []}
+def manifest_in(run: Row) -> Row:
+    """A run's manifest; an empty one where it has none, or one that is not what was frozen."""
+    is_frozen = run["manifest"] is not None and hash_of(run["manifest"]) == run["manifest_hash"]
+    return run["manifest"] if is_frozen else NO_MANIFEST
 
 
 def _name(batch: Row) -> str:

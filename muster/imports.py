@@ -150,7 +150,7 @@ def read_prompts(path: Path, known_clients: Collection[str]) -> list[dict[str, A
         key=lambda it: (it.client_id, it.key or prompt_key(it.text)),
         also=known,
     )
-    return [{**row.model_dump(), "key": row.key or prompt_key(row.text)} for row in rows]
+    return [{**row.model_dump(exclude_unset=True), "key": row.key or prompt_key(row.text)} for row in rows]
 
 
 def prompt_key(text: str) -> str:

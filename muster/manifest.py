@@ -18,9 +18,9 @@ class Fingerprint:
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
 
-    def add(self, upstream: str, key: str) -> None:
-        """Take in the next item."""
-        self._hash.update(orjson.dumps([upstream, key]) + b"\n")
+    def add(self, upstream: str, key: str, payload: Mapping[str, Any]) -> None:
+        """Take in the next item, with all that is asked for."""
+        self._hash.update(orjson.dumps([upstream, key, payload], option=orjson.OPT_SORT_KEYS) + b"\n")
 
     def __str__(self) -> str:
         return self._hash.hexdigest()
@@ -43,6 +43,6 @@ def manifest_of(decisions: Iterable[Decision], batches: Sequence[Row]) -> dict[s
     }
 
 
-def hash_of(manifest: Mapping[str, Any]) -> str:
+def hash_of(manifest: Any) -> str:
     """The hash of a manifest, whatever order its keys come back in."""
     return hashlib.sha256(orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -2,6 +2,9 @@
 
 import unicodedata
 from collections.abc import Iterator, Sequence
+from typing import Final
+
+MOST_PLACES: Final = 1_000  # of one thing
 
 
 class Text:
@@ -13,10 +16,10 @@ class Text:
     def mentions(self, names: Sequence[str]) -> list[int]:
         """Where any of a thing's names begins, in letters from the beginning; the longest of several wins."""
         taken = bytearray(len(self._letters))
-        found = []
+        found = list[int]()
         for name in sorted({_folded(it)[0] for it in names}, key=len, reverse=True):
             for start in _whole_words(self._letters, name) if name else ():
-                if not taken[start]:
+                if not taken[start] and len(found) < MOST_PLACES:
                     taken[start : start + len(name)] = b"\1" * len(name)
                     found.append(self._places[start])
         return sorted(found)

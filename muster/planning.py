@@ -10,8 +10,9 @@ from typing import Any, Final
 from muster.errors import BadInput, ConfigurationError, NotFound, WrongState
 from muster.ledger import Book
 from muster.ledger.clients import unknown_client
+from muster.ledger.database import Row
 from muster.ledger.opening import NewBatch
-from muster.ledger.runs import NewRun
+from muster.ledger.runs import NIGHTLY, NewRun
 from muster.ledger.tables import USUAL_PRIORITY, Client
 from muster.limits import Limits, Mode, limits_for, selection_for
 from muster.selection import Decision, decide
@@ -20,7 +21,6 @@ from muster.states import BatchState
 from muster.workload import Narrows, Workload
 from muster.workloads import SHELF, workload_named
 
-NIGHTLY: Final = "nightly"
 NARROWS: Final = {"ids": "profiles", "niche": "a niche"}
 
 
@@ -146,17 +146,27 @@ async def foresee(book: Book, settings: Settings, wanted: Wanted) -> tuple[list[
 async def open_batches(book: Book, settings: Settings, run_id: int) -> None:
     """Open every batch that the run decided on and that is not there yet."""
     run = await book.runs.get(run_id)
-    everyone = {client.id: client for client in await book.clients.all()}
     for decision in await book.runs.decisions(run_id):
-        client = everyone[decision.client_id]
         for name in decision.workloads:
-            workload, only = workload_named(name, settings), run["request"].get("only", {})
-            limits = await _limits(book, settings, client, Mode(run["mode"]), workload, only)
-            key = f"{run['key']}/{client.id}/{name}"
-            priority, held = run["request"].get("priority", USUAL_PRIORITY), run["request"].get("held", False)
-            new = NewBatch(run_id, client.id, name, key, limits, workload.terms(limits), only, priority, held)
-            await book.batches.open(new, partial(workload.plan, book, client, limits, only))
+            await open_batch(book, settings, run, decision.client_id, name)
     await book.runs.planned(run_id)
+
+
+async def open_batch(
+    book: Book, settings: Settings, run: Row, client_id: str, name: str, frozen: Row | None = None
+) -> None:
+    """Open a client's batch of a workload, or find it; one that was there before opens as it was `frozen`, or not.
+
+    Raises:
+        WrongState: what is planned now is not what was planned then.
+    """
+    (client,) = [it for it in await book.clients.all() if it.id == client_id]
+    workload, only = workload_named(name, settings), run["request"].get("only", {})
+    limits = await _limits(book, settings, client, Mode(run["mode"]), workload, only)
+    key = f"{run['key']}/{client.id}/{name}"
+    priority, held = run["request"].get("priority", USUAL_PRIORITY), run["request"].get("held", False)
+    new = NewBatch(run["id"], client.id, name, key, limits, workload.terms(limits), only, priority, held, frozen)
+    await book.batches.open(new, partial(workload.plan, book, client, limits, only))
 
 
 async def resume_run(book: Book, run_id: int) -> None:

@@ -23,9 +23,9 @@ class Price(BaseModel):
     searches: int = Field(ge=0, le=MOST_MICROS)
 
     def of(self, input_tokens: int, output_tokens: int, searches: int) -> int:
-        """Micro-dollars, rounded up."""
+        """Micro-dollars, rounded up; no more than a million dollars, so that a batch's sum stays a number."""
         tokens = -(-(input_tokens * self.input + output_tokens * self.output) // 1_000_000)
-        return tokens - (-searches * self.searches // 1000)
+        return min(MOST_MICROS, tokens - (-searches * self.searches // 1000))
 
 
 def by_provider(given: str, example: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, get_args
+from typing import Annotated, Final, Literal, Self, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -14,13 +14,24 @@ from muster.errors import ConfigurationError
 from muster.pricing import MOST_MICROS, PROMPT_MODELS, Price, ProviderName, by_provider, read_prices
 
 DRIVERS: Final = {"postgres": "postgresql+asyncpg", "postgresql": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
+T = TypeVar("T")
+
 ALL_WORKLOADS: Final = ""  # the key of a number that stands alone
+WORKLOADS: Final = ("profiles", "posts", "prompts", "stories")
+MIN_SERVICE_LEVEL: Final = {"posts": 2, "prompts": 2}
 MOST_HOURS: Final = 24 * 366
 
 
 def _named(variable: str) -> AliasChoices:
     """An upstream's customary variable, without our prefix."""
     return AliasChoices(variable)
+
+
+def _of_workloads(told: dict[str, T]) -> dict[str, T]:
+    """The same, if it names workloads and nothing else."""
+    if strange := [name for name in told if name not in (*WORKLOADS, ALL_WORKLOADS)]:
+        raise ValueError(f"there is no workload {strange[0]!r}; there are {', '.join(WORKLOADS)}")
+    return told
 
 
 class Settings(BaseSettings):
@@ -45,7 +56,7 @@ class Settings(BaseSettings):
 
     # Who takes part
     min_service_level: Annotated[dict[str, int], NoDecode] = Field(
-        {"posts": 2, "prompts": 2}, description="lowest service level by workload, e.g. `posts=2,prompts=3`"
+        MIN_SERVICE_LEVEL, description="lowest service level by workload, e.g. `posts=2,prompts=3`"
     )
     harvest_again_days: int = Field(7, ge=0, le=3650, description="days until a harvested profile is harvested again")
 
@@ -147,7 +158,7 @@ class Settings(BaseSettings):
         pairs = [part.partition("=") for part in given.split(",") if part.strip()]
         if not all(name.strip() and level.strip().isdecimal() for name, _, level in pairs):
             raise ValueError("must look like posts=2,prompts=3")
-        return {name.strip(): level.strip() for name, _, level in pairs}
+        return {**MIN_SERVICE_LEVEL, **_of_workloads({name.strip(): level.strip() for name, _, level in pairs})}
 
     @field_validator("deadline_hours", "duration_hours", mode="before")
     @classmethod
@@ -161,7 +172,7 @@ class Settings(BaseSettings):
             hours = {}
         if not hours or not all(0 < it <= MOST_HOURS for it in hours.values()):
             raise ValueError(f"must be hours above 0 and up to {MOST_HOURS}, such as 12 or 12,posts=6")
-        return hours
+        return _of_workloads(hours)
 
     @field_validator("providers", mode="before")
     @classmethod

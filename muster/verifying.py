@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from muster.certificate import Evidence, Gap, certificate_of, coverage, gaps
+from muster.certificate import Evidence, Gap, certificate_of, coverage, gaps, manifest_in
 from muster.errors import UsageError
 from muster.ledger import Book
 from muster.ledger.database import Row
 from muster.limits import Limits
-from muster.planning import open_batches
+from muster.planning import open_batch, open_batches
 from muster.report import counted
 from muster.settings import Settings
 from muster.states import OPEN_BATCHES, OPEN_ITEMS, BatchState
@@ -60,11 +60,13 @@ async def verify(book: Book, run_id: int) -> Verified:
 async def repair(book: Book, settings: Settings, run_id: int) -> list[str]:
     """Open what is missing and nothing else; what was done, a sentence each. Whatever is open is left to drivers."""
     evidence = await book.proving.evidence(run_id)
-    expected = {it["key"]: it for it in (evidence.run["manifest"] or {}).get("batches", [])}
-    done = []
-    if expected.keys() - {it["key"] for it in evidence.batches} or evidence.run["planned_at"] is None:
+    expected = {it["key"]: it for it in manifest_in(evidence.run)["batches"]}
+    done: list[str] = []
+    if evidence.run["planned_at"] is None:
         await open_batches(book, settings, run_id)
         done.append(f"Batches of run {evidence.run['key']} that were not there are open.")
+    lost = sorted(expected.keys() - {it["key"] for it in evidence.batches})
+    done += [await _open_again(book, settings, evidence.run, expected[key]) for key in lost]
     for batch in evidence.batches:
         if batch["state"] not in OPEN_BATCHES and batch["key"] in expected:
             done += await _mend(book, settings, batch, expected[batch["key"]], _items(evidence, batch["id"]))
@@ -83,6 +85,14 @@ async def _mend(book: Book, settings: Settings, batch: Row, wanted: Row, items: 
     except UsageError as refused:  # what cannot be mended keeps nobody from mending the others
         return [str(refused)]
     return []
+
+
+async def _open_again(book: Book, settings: Settings, run: Row, wanted: Row) -> str:
+    try:
+        await open_batch(book, settings, run, wanted["client_id"], wanted["workload"], wanted)
+    except UsageError as refused:  # as above
+        return str(refused)
+    return f"The batch of {wanted['client_id']} {wanted['workload']} is open again, as it was planned."
 
 
 async def _restore(book: Book, settings: Settings, batch: Row, wanted: Row) -> int:

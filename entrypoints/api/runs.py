@@ -12,8 +12,9 @@ from entrypoints.api.shapes import Certificate, Decided, Run, RunPage, WholeRun,
 from muster.errors import NotFound, WrongState
 from muster.ledger import Book
 from muster.ledger.database import Row
+from muster.ledger.runs import NIGHTLY
 from muster.limits import mode_for
-from muster.planning import NIGHTLY, Wanted, begin_run, nightly_key
+from muster.planning import Wanted, begin_run, nightly_key
 from muster.states import RunState
 from muster.workloads import SHELF
 

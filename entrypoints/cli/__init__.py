@@ -21,9 +21,10 @@ def _answer() -> int:
 
     ready_streams()
     from entrypoints.cli.app import app  # noqa: PLC0415
-    from entrypoints.cli.speech import complain  # noqa: PLC0415
+    from entrypoints.cli.speech import check_words, complain  # noqa: PLC0415
 
     try:
+        check_words(sys.argv)
         app()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)

@@ -76,7 +76,10 @@ def picture(seen: Seen, iteration: int, elapsed_s: float, rate: float | None) ->
 
 def verdict(seen: Seen, late: str | None) -> list[str]:
     """How it ended, for all and for each client; `late` says why it was looked at no longer."""
+    cancelled = _sum(seen.batches, "cancelled")
     said = "✅ SUCCESS: every item of every client was processed"
+    if cancelled:
+        said = f"🚫 CANCELLED: {counted(cancelled, 'item')} will not be processed, all others were"
     if seen.remaining or late:
         said = f"❌ FAILURE: {late or 'some items remain open'}"
     elif not seen.batches:
@@ -134,6 +137,8 @@ def _client(decision: Decision, seen: Seen) -> Iterator[str]:
     yield f"   Progress: {total - remaining}/{total} ({_share(total - remaining, total)}%)"
     yield f"   Completed: {_sum(batches, 'succeeded') + _sum(batches, 'skipped')}"
     yield f"   Failed: {failed}"
+    if cancelled := _sum(batches, "cancelled"):
+        yield f"   Cancelled: {cancelled}"
     yield f"   Remaining: {remaining}"
     for it in batches:
         if it["remaining"]:

@@ -84,6 +84,17 @@ def plain(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
+def check_words(words: Sequence[str]) -> None:
+    """Refuse what was typed or pasted in another encoding than the terminal's: no name is written like that.
+
+    Raises:
+        BadInput: there is such a word.
+    """
+    for word in words:
+        if not word.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise BadInput(f"What was typed is no text in this terminal's encoding: {plain(word)!r}.")
+
+
 def complain(error: Exception) -> int:
     """An error in one sentence, a file's bad lines below it; the exit code that goes with it."""
     err.print(plain(f"Error: {_sentence(error)}"), markup=False, emoji=False, style="red")

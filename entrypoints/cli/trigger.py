@@ -18,8 +18,9 @@ from muster import signals
 from muster.errors import Interrupted, WorkFailed
 from muster.ledger import Book
 from muster.ledger.database import Row
+from muster.ledger.runs import NIGHTLY
 from muster.limits import mode_for
-from muster.planning import NIGHTLY, Wanted, nightly_key, open_run
+from muster.planning import Wanted, nightly_key, open_run
 from muster.preflight import keyless
 from muster.report import counted
 from muster.running import work_run

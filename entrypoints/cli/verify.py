@@ -36,7 +36,7 @@ def verify_(
     if as_json:
         say_json({**verified.certificate, "coverage": verified.coverage, "gaps": verified.gaps, "repaired": done})
     else:
-        _say(verified, done)
+        _say(verified, tried=repair_)
     if signals.stopping():
         raise Interrupted("Interrupted; everything finished is kept. To go on: muster verify --repair")
     raise typer.Exit(1 if verified.gaps else 0)
@@ -61,7 +61,7 @@ async def _repair(book: Book, settings: Settings, run_id: int) -> list[str]:
     return done
 
 
-def _say(verified: Verified, done: list[str]) -> None:
+def _say(verified: Verified, *, tried: bool) -> None:
     certificate: dict[str, Any] = verified.certificate
     manifest = (certificate["manifest_hash"] or "none")[:16]
     say(f"Run {certificate['run']}, {certificate['mode']} mode, manifest {manifest}")
@@ -77,7 +77,7 @@ def _say(verified: Verified, done: list[str]) -> None:
     for gap in verified.gaps:
         say(f"GAP  {gap}")
     if verified.gaps:
-        way = "What is left cannot be opened again." if done else "To open what is missing: muster verify --repair"
+        way = "What is left cannot be opened again." if tried else "To open what is missing: muster verify --repair"
         say(f"Not verified. {way}")
     else:
         say("Verified: every expected item is there, with one recorded end.")

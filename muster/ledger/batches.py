@@ -41,6 +41,9 @@ class Batches:
         """Open a batch under its key and stream its items in; the second time it is only found.
 
         Returns the batch's id and whether it is new. At most `terms.items` items are taken from the plan.
+
+        Raises:
+            WrongState: what is planned now is not what the manifest says; nothing was opened.
         """
         now = await tx.now()
         batch_id = await tx.value(
@@ -55,7 +58,10 @@ class Batches:
             total += len(rows)
             for item in chunk:
                 upstreams.add(item.upstream)
-                fingerprint.add(item.upstream, item.key)
+                fingerprint.add(item.upstream, item.key, item.payload)
+        if new.frozen is not None and (total, str(fingerprint)) != (new.frozen["items"], new.frozen["hash"]):
+            said = f"The batch of {new.client_id} {new.workload} is gone and cannot be planned again as it was"
+            raise WrongState(f"{said}; a new run plans what is due now.")
         planned = {"total": total, "upstreams": sorted(upstreams)}
         await tx.run(update(BATCH).where(BATCH.c.id == batch_id).values(**planned, manifest_hash=str(fingerprint)))
         await log(tx, batch_id, now, "batch.queued", f"Queued with {total} items.", data=planned)

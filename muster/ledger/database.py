@@ -7,6 +7,7 @@ Writers begin IMMEDIATE, because a deferred one fails as locked whatever the tim
 import asyncio
 import functools
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -196,8 +197,9 @@ class Database:
 
     @property
     def place(self) -> str:
-        """The address without its password, for people."""
-        return str(self.engine.url.render_as_string(hide_password=True))
+        """The address without who opens it and how, for people; a password may hold an `@` of its own."""
+        shown = self.engine.url.render_as_string(hide_password=True)
+        return re.sub(r"//.*@", "//", shown)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -22,7 +22,7 @@ from muster.ledger.live import LANE
 from muster.ledger.returns import end_after_return, give_back, give_back_crashed
 from muster.ledger.standing import Standing, end_if_over, is_past, lock_batch, pause_for, standing_of
 from muster.ledger.tables import ATTEMPT, STEP
-from muster.ledger.trouble import passes
+from muster.ledger.trouble import cause_of, passes
 from muster.limits import Terms
 from muster.states import CLOSED_ITEMS, BatchState
 
@@ -97,7 +97,7 @@ class Lanes:
 
         Raises:
             LeaseLost: another driver has the batch.
-            Unsettled: `write_rows` failed; nothing was recorded.
+            Unsettled: an outcome or its rows cannot be written; nothing was recorded.
         """
         batch = await lock_batch(tx, lease)
         now = await tx.now()
@@ -113,9 +113,7 @@ class Lanes:
         )
         if not moved:
             return standing_of(batch)
-        await tx.run(sql.LAND_ITEM, [_land(it, now) for it in moved])
-        await _log_trouble(tx, lease.batch_id, moved, now)
-        gained = await _written(tx, write_rows, [it for it in moved if it.closes])
+        gained = await _written(tx, lease.batch_id, moved, write_rows, now)
         stopped = {it.item.upstream: it.error or "" for it in moved if it.stops_upstream}
         (counts,) = await tx.rows(sql.COUNT, _counts(lease.batch_id, moved, sum(gained.values())))
         await log_progress(tx, batch, counts["remaining"], now)
@@ -193,13 +191,18 @@ class Lanes:
         return returned
 
 
-async def _written(tx: Tx, write_rows: Settle, closed: Sequence[Landing]) -> Mapping[int, int]:
+async def _written(
+    tx: Tx, batch_id: int, moved: Sequence[Landing], write_rows: Settle, now: datetime
+) -> Mapping[int, int]:
+    """Write what the outcomes say; one that no database takes is its workload's fault, and no other's."""
     try:
-        return await write_rows(tx, closed)
+        await tx.run(sql.LAND_ITEM, [_land(it, now) for it in moved])
+        await _log_trouble(tx, batch_id, moved, now)
+        return await write_rows(tx, [it for it in moved if it.closes])
     except Exception as trouble:
         if passes(trouble):
             raise
-        raise Unsettled(f"{type(trouble).__name__}: {trouble}") from trouble
+        raise Unsettled(f"{type(trouble).__name__}: {cause_of(trouble)}") from trouble
 
 
 def _dropped(lane: str, lease: Lease) -> str:

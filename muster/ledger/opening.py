@@ -39,6 +39,7 @@ class NewBatch:
     request: Mapping[str, Any]
     priority: int = USUAL_PRIORITY
     held: bool = False
+    frozen: Mapping[str, Any] | None = None  # what the run's manifest says of it, where it was there before
 
 
 def batch_row(new: NewBatch, now: datetime) -> dict[str, Any]:

@@ -39,10 +39,12 @@ class Prompts:
 
     @writes
     async def put(self, tx: Tx, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Create prompts, or change the text and state of those that are there; all of them or none."""
+        """Create prompts, or change the text of those that are there, and the state if it is given; all or none."""
         if rows:
             statement = tx.insert(PROMPT)
-            new = {"text": statement.excluded.text, "state": statement.excluded.state}
+            new = {"text": statement.excluded.text}
+            if any("state" in row for row in rows):  # a file without that column turns nothing on again
+                new["state"] = statement.excluded.state
             filled = [{"state": PromptState.ACTIVE, **row} for row in rows]
             await tx.run(statement.on_conflict_do_update(index_elements=["client_id", "key"], set_=new), filled)
         return len(rows)
@@ -66,12 +68,13 @@ class Prompts:
                 yield row
 
     async def answers(self, batch_id: int) -> AsyncGenerator[Row, None]:
-        """Every answer of a batch with its prompt, in the order of its items, none kept in memory."""
-        asked = select(_p.key.label("prompt"), _p.text.label("asked"), ANSWER).select_from(ANSWER)
+        """Every answer of a batch with what was asked then, in the order of its items, none kept in memory."""
+        asked = select(_p.key.label("prompt"), ITEM.c.payload, ANSWER).select_from(ANSWER)
         joined = asked.join(ITEM, ITEM.c.id == ANSWER.c.item_id).join(PROMPT, _p.id == ANSWER.c.prompt_id)
         async with self.database.reading() as tx:
             async for row in tx.stream(joined.where(ITEM.c.batch_id == batch_id).order_by(ITEM.c.seq)):
-                yield row
+                told = {name: value for name, value in row.items() if name not in {"prompt", "payload"}}
+                yield {"prompt": row["prompt"], "asked": row["payload"].get("text"), **told}
 
     @reads
     async def unanswered(self, tx: Tx, batch_id: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from typing import Final
 
 from sqlalchemy import func, select, update
 
@@ -17,6 +18,8 @@ from muster.ledger.tables import BATCH, ITEM, RUN, RUN_CLIENT
 from muster.manifest import Fingerprint
 from muster.selection import Decision
 from muster.states import CLOSED_BATCHES
+
+_FROZEN: Final = (ITEM.c.seq, ITEM.c.key, ITEM.c.upstream, ITEM.c.payload)
 
 
 class Proving:
@@ -37,10 +40,10 @@ class Proving:
     async def fingerprint(self, batch_id: int) -> str:
         """The hash of a batch's items as they are now, none kept in memory."""
         found = Fingerprint()
-        items = select(ITEM.c.upstream, ITEM.c.key).where(ITEM.c.batch_id == batch_id).order_by(ITEM.c.seq)
+        items = select(*_FROZEN).where(ITEM.c.batch_id == batch_id).order_by(ITEM.c.seq)
         async with self.database.reading() as tx:
             async for row in tx.stream(items):
-                found.add(row["upstream"], row["key"])
+                found.add(row["upstream"], row["key"], row["payload"])
         return str(found)
 
     @writes
@@ -53,7 +56,7 @@ class Proving:
         batch = await lock_any_batch(tx, batch_id)
         if batch["state"] not in CLOSED_BATCHES:
             raise WrongState(f"Batch {batch_id} is {batch['state']}; items are restored to closed batches only.")
-        there = await tx.rows(select(ITEM.c.seq, ITEM.c.key, ITEM.c.upstream).where(ITEM.c.batch_id == batch_id))
+        there = await tx.rows(select(*_FROZEN).where(ITEM.c.batch_id == batch_id))
         missing = sorted(set(range(wanted["items"])) - {row["seq"] for row in there})
         fresh = [item async for item in _fresh(plan, {row["key"] for row in there}, len(missing))]
         placed = dict(zip(missing, fresh, strict=False))
@@ -101,11 +104,11 @@ async def _fresh(plan: Plan, known: set[str], most: int) -> AsyncIterator[NewIte
 
 
 def _fingerprint(there: Sequence[Row], placed: dict[int, NewItem]) -> Fingerprint:
-    pairs = {row["seq"]: (row["upstream"], row["key"]) for row in there}
-    pairs |= {seq: (item.upstream, item.key) for seq, item in placed.items()}
+    frozen = {row["seq"]: (row["upstream"], row["key"], row["payload"]) for row in there}
+    frozen |= {seq: (item.upstream, item.key, item.payload) for seq, item in placed.items()}
     found = Fingerprint()
-    for seq in sorted(pairs):
-        found.add(*pairs[seq])
+    for seq in sorted(frozen):
+        found.add(*frozen[seq])
     return found
 
 

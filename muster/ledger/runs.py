@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, select, update
 
 from muster.certificate import ENDS, OPEN, certificate_of
 from muster.errors import NotFound
@@ -17,6 +17,7 @@ from muster.manifest import hash_of, manifest_of
 from muster.selection import Decision
 from muster.states import CLOSED_BATCHES, OPEN_BATCHES, BatchState, RunState
 
+NIGHTLY: Final = "nightly"
 RECONCILE: Final = "reconcile"
 CHECK: Final = "check"
 WATCHERS: Final = (RECONCILE, CHECK)  # triggers whose runs open no batches
@@ -105,11 +106,17 @@ class Runs:
         return next((row["id"] for row in rows if row["request"] == dict(request)), None)
 
     @reads
-    async def newest(self, tx: Tx, trigger: str | None = None, *, since: datetime | None = None) -> Row | None:
-        """The newest run, of a trigger or of any that opens batches, opened at or after a moment."""
-        meant = [RUN.c.trigger == trigger] if trigger else [RUN.c.trigger.not_in(WATCHERS)]
-        meant += [RUN.c.started_at >= since] if since else []
-        return await tx.row(select(RUN).where(*meant).order_by(RUN.c.id.desc()).limit(1))
+    async def newest(self, tx: Tx, trigger: str | None = None) -> Row | None:
+        """The newest run, of a trigger or of any that opens batches."""
+        meant = RUN.c.trigger == trigger if trigger else RUN.c.trigger.not_in(WATCHERS)
+        return await tx.row(select(RUN).where(meant).order_by(RUN.c.id.desc()).limit(1))
+
+    @reads
+    async def night(self, tx: Tx, mode: str, since: datetime) -> Row | None:
+        """The newest run over all clients, by whichever hand, that was opened at or after a moment."""
+        nights = select(RUN).where(RUN.c.trigger == NIGHTLY, RUN.c.mode == mode, RUN.c.started_at >= since)
+        rows = await tx.rows(nights.order_by(RUN.c.id.desc()))
+        return next((row for row in rows if not row["request"].get("clients") and not row["request"].get("only")), None)
 
     @reads
     async def of_key(self, tx: Tx, key: str) -> Row | None:
@@ -194,5 +201,6 @@ async def _unended(tx: Tx, key: str) -> int | None:
 
 
 async def _free_key(tx: Tx, key: str) -> str:
-    taken = await tx.value(select(func.count()).select_from(RUN).where(_of_key(key)))
-    return f"{key}#{taken + 1}" if taken else key
+    taken = [row["key"] for row in await tx.rows(select(RUN.c.key).where(_of_key(key)))]
+    numbers = [int(it) for it in (one.removeprefix(f"{key}#") for one in taken) if it.isdecimal()]
+    return f"{key}#{max([1, *numbers]) + 1}" if taken else key

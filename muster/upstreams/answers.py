@@ -18,12 +18,36 @@ from muster.upstreams.words import sentence
 _MOST_ERROR_BODY: Final = 1 << 20  # bytes of an error's body that are looked at
 
 
-class Unanswered(Exception):
-    """There is no good answer; `outcome` is what the attempt says instead."""
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer used, as its upstream counts it."""
 
-    def __init__(self, outcome: Retry | Failed | Skipped) -> None:
+    input_tokens: int = 0
+    output_tokens: int = 0
+    searches: int = 0  # that are billed
+
+    @property
+    def tokens(self) -> int:
+        """In and out."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.searches + other.searches,
+        )
+
+
+NONE: Final = Usage()
+
+
+class Unanswered(Exception):
+    """There is no good answer; `outcome` is what the attempt says instead, `usage` what has to be paid all the same."""
+
+    def __init__(self, outcome: Retry | Failed | Skipped, usage: Usage = NONE) -> None:
         super().__init__(outcome)
-        self.outcome = outcome
+        self.outcome, self.usage = outcome, usage
 
     def __str__(self) -> str:
         return self.outcome.reason if isinstance(self.outcome, Skipped) else self.outcome.error
@@ -105,6 +129,7 @@ _RULES: Final = (  # the first that fits decides
     ),
     _Rule(_K.DENIED, {400}, codes=_pattern("API_KEY_INVALID"), says=_pattern("API key not valid")),  # Gemini
     _Rule(_K.DENIED, {401, 403, 407}),
+    _Rule(_K.DENIED, range(300, 400)),  # no upstream of ours sends anybody elsewhere: its address is wrong
     _Rule(_K.OUT_OF_MONEY, {402, 432, 433}),  # the last two are Tavily's
     _Rule(_K.THROTTLED, {429, 529}),  # 529 is Anthropic's
     _Rule(_K.THROTTLED, {503}, codes=_pattern("UNAVAILABLE", "slow_down", ".*overloaded.*"), says=_pattern("overload")),
@@ -146,7 +171,7 @@ def check(answer: Answer, *, gone: bool = False) -> Answer:
     raise Unanswered(_outcome(answer, gone=gone))
 
 
-def failed(answer: Answer, error: Any, *, tokens: int = 0, cost_micros: int = 0) -> Unanswered:
+def failed(answer: Answer, error: Any, usage: Usage = NONE, cost_micros: int = 0) -> Unanswered:
     """What an error says that came with a good status: what the HTTP error of its code's name would, else `rejected`.
 
     What the answer cost goes with it.
@@ -158,13 +183,13 @@ def failed(answer: Answer, error: Any, *, tokens: int = 0, cost_micros: int = 0)
     outcome: Retry | Failed = Retry(kind=kind, error=words, wait=wait_hint(answer))
     if kind is _K.REJECTED:
         outcome = Failed(kind=kind, error=words)
-    return Unanswered(replace(outcome, status_code=answer.status, tokens=tokens, cost_micros=cost_micros))
+    return Unanswered(replace(outcome, status_code=answer.status, tokens=usage.tokens, cost_micros=cost_micros), usage)
 
 
-def wordless(upstream: str, why: str = "", *, tokens: int = 0, cost_micros: int = 0) -> Unanswered:
+def wordless(upstream: str, why: str = "", usage: Usage = NONE, cost_micros: int = 0) -> Unanswered:
     """A good answer without a message in it, which cost what it cost."""
     error = sentence(f"{upstream} answered without a message", why)
-    return Unanswered(Retry(kind=_K.PARSE, error=error, tokens=tokens, cost_micros=cost_micros))
+    return Unanswered(Retry(kind=_K.PARSE, error=error, tokens=usage.tokens, cost_micros=cost_micros), usage)
 
 
 def wait_hint(answer: Answer) -> float | None:
@@ -189,6 +214,8 @@ def _outcome(answer: Answer, *, gone: bool) -> Retry | Failed | Skipped:
     document = _document(answer)
     message = said(document) or _plain_text(answer)
     error = sentence(f"{answer.upstream} answered {answer.status}", message)
+    if answer.status in range(300, 400):  # where to is not repeated, it may hold a key
+        error = f"{answer.upstream} answered {answer.status}, which sends elsewhere: is its address right?"
     kind = _kind(answer, list(_codes(document)), message)
     if kind is _K.GONE or (gone and answer.status in _GONE_STATUSES):
         return Skipped(reason=error, kind=_K.GONE, status_code=answer.status)

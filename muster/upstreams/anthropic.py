@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from muster.outcomes import ErrorKind
 from muster.settings import Settings, variable
 from muster.upstreams.access import address, secret
-from muster.upstreams.answers import Unanswered, check, said, wordless
+from muster.upstreams.answers import Unanswered, Usage, check, said, wordless
 from muster.upstreams.caller import Call, Sender
 from muster.upstreams.grounded import GroundedAnswer, cited
 from muster.upstreams.lenient import count, listed, mapping, objects, text
@@ -105,8 +105,8 @@ def _is_paused(turn: Document) -> bool:
 
 def _after(turns: Sequence[Document], unanswered: Unanswered) -> Unanswered:
     """The same, with what the turns before it cost."""
-    outcome = unanswered.outcome
-    return Unanswered(replace(outcome, tokens=outcome.tokens + sum(_tokens(turns))))
+    usage = _usage(turns) + unanswered.usage
+    return Unanswered(replace(unanswered.outcome, tokens=usage.tokens), usage)
 
 
 def _answered(turns: Sequence[Document]) -> GroundedAnswer:
@@ -116,17 +116,17 @@ def _answered(turns: Sequence[Document]) -> GroundedAnswer:
     texts = [block for block in blocks if block.get("type") == "text"]
     words = "".join(text(it.get("text")) for it in texts)  # a sentence is many blocks, cut where a citation begins
     mark = _MARKS.get(text(last.get("stop_reason")))
-    tokens = _tokens(turns)
+    usage = _usage(turns)
     if mark is None and not words.strip():
-        raise wordless(_NAME, said(last), tokens=sum(tokens))
+        raise wordless(_NAME, said(last), usage)
     return GroundedAnswer(
         text=_reason(last) or words or _REFUSAL if mark is ErrorKind.REFUSED else words,
         model=text(last.get("model")),
         citations=cited(it for block in texts for it in objects(block.get("citations")) if _is_page(it)),
-        searches=sum(count(mapping(it.get("server_tool_use")).get("web_search_requests")) for it in _usages(turns)),
+        searches=usage.searches,
         grounded=any(map(_is_found, blocks)),
-        input_tokens=tokens[0],
-        output_tokens=tokens[1],
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
         mark=mark,
         id=text(last.get("id")),
     )
@@ -149,8 +149,9 @@ def _usages(turns: Sequence[Document]) -> list[Document]:
     return [mapping(turn.get("usage")) for turn in turns]
 
 
-def _tokens(turns: Sequence[Document]) -> tuple[int, int]:
-    """In and out."""
+def _usage(turns: Sequence[Document]) -> Usage:
+    """Of all turns together."""
     usages = _usages(turns)
     read = sum(count(it.get(name)) for it in usages for name in _READ)
-    return read, sum(count(it.get("output_tokens")) for it in usages)
+    searches = sum(count(mapping(it.get("server_tool_use")).get("web_search_requests")) for it in usages)
+    return Usage(read, sum(count(it.get("output_tokens")) for it in usages), searches)

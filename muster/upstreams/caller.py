@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
@@ -10,6 +10,7 @@ from typing import Final, Protocol, Self, cast
 
 import httpx
 from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.http import HeaderMap
 
 from muster.outcomes import ErrorKind, Failed
 from muster.upstreams.answers import Answer, Unanswered
@@ -117,11 +118,30 @@ class _Web:
                 while (chunk := await reader.read_chunk()) is not None:
                     yield bytes(chunk)
 
-            return response.status, cast("Mapping[str, str]", response.headers), await bounded(chunks())
+            return response.status, _Headers(response.headers), await bounded(chunks())
 
     async def aclose(self) -> None:
         if self._client is not None:
             await self._client.close()
+
+
+class _Headers(Mapping[str, str]):
+    """An answer's headers, read when they are asked for; one that is no text is as if it were not there."""
+
+    def __init__(self, headers: HeaderMap) -> None:
+        self._headers = headers
+
+    def __getitem__(self, name: str) -> str:
+        try:
+            return self._headers[name]
+        except ValueError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._headers.keys())
+
+    def __len__(self) -> int:
+        return len(self._headers)
 
 
 class _Through:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from muster.outcomes import ErrorKind, Failed, Retry
 from muster.settings import Settings, variable
 from muster.upstreams.access import address, bearer
-from muster.upstreams.answers import Answer, Unanswered, check, said, wordless
+from muster.upstreams.answers import Answer, Unanswered, Usage, check, said, wordless
 from muster.upstreams.caller import Call, Sender
 from muster.upstreams.lenient import count, mapping
 from muster.upstreams.words import sentence
@@ -118,7 +118,7 @@ def _completion(answer: Answer) -> Completion:
         mark, text = ErrorKind.REFUSED, refusal
     tokens = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     if text is None and mark is None:
-        raise wordless(_NAME, said(document), tokens=sum(tokens))
+        raise wordless(_NAME, said(document), Usage(*tokens))
     return Completion(text or "", str(document.get("model") or ""), *tokens, mark, str(document.get("id") or ""))
 
 

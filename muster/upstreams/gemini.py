@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from muster.outcomes import ErrorKind
 from muster.settings import Settings, variable
 from muster.upstreams.access import address, secret
-from muster.upstreams.answers import Answer, check, said, wordless
+from muster.upstreams.answers import Answer, Usage, check, said, wordless
 from muster.upstreams.caller import Call, Sender
 from muster.upstreams.grounded import Citation, GroundedAnswer, domain_of, once_each
 from muster.upstreams.lenient import count, listed, mapping, objects, text
@@ -87,19 +87,19 @@ def _answered(answer: Answer) -> GroundedAnswer:
     candidate = next(iter(objects(document.get("candidates"))), {})
     found = mapping(candidate.get("groundingMetadata"))
     queries = [it for it in listed(found.get("webSearchQueries")) if isinstance(it, str)]
-    tokens = _tokens(mapping(document.get("usageMetadata")))
+    usage = Usage(*_tokens(mapping(document.get("usageMetadata"))), len(queries))
     words = _words(candidate)
     mark, reason = _ended(document, candidate, words)
     if mark is None and not words.strip():
-        raise wordless(answer.upstream, said(document) or reason, tokens=sum(tokens))
+        raise wordless(answer.upstream, said(document) or reason, usage)
     return GroundedAnswer(
         text=reason if mark is ErrorKind.REFUSED else words,
         model=text(document.get("modelVersion")),
         citations=_citations(found),
-        searches=len(queries),
+        searches=usage.searches,
         grounded=bool(queries or objects(found.get("groundingChunks"))),
-        input_tokens=tokens[0],
-        output_tokens=tokens[1],
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
         mark=mark,
         id=text(document.get("responseId")),
     )

@@ -1,12 +1,14 @@
 """An answer of a model that could search the web, whichever provider gave it, and where it says it found things."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from muster.outcomes import ErrorKind
 from muster.upstreams.lenient import text
+
+MOST_TEXT: Final = 200_000  # letters; 20,000 tokens, the most that is asked for, are half of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,13 @@ class GroundedAnswer:
     cost_micros: int | None = None  # where the provider says it; None: it has to be priced
     mark: ErrorKind | None = None  # `refused` or `cut_off`; a refusal's text is its reason
     id: str = ""
+
+
+def bounded(answer: GroundedAnswer) -> GroundedAnswer:
+    """The answer, or of one that is longer than any that was asked for, its beginning, marked as cut off."""
+    if len(answer.text) <= MOST_TEXT:
+        return answer
+    return replace(answer, text=answer.text[:MOST_TEXT], mark=answer.mark or ErrorKind.CUT_OFF)
 
 
 class Provider(Protocol):

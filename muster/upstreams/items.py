@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from muster.outcomes import ErrorKind
-from muster.upstreams.answers import Answer, Unanswered, failed, said, wordless
+from muster.upstreams.answers import Answer, Unanswered, Usage, failed, said, wordless
 from muster.upstreams.grounded import GroundedAnswer, cited
 from muster.upstreams.lenient import count, mapping, micros, objects, text
 
@@ -29,21 +29,21 @@ def spoken(answer: Answer, document: Document) -> GroundedAnswer:
     Raises:
         Unanswered: it failed, or holds no message.
     """
-    usage = mapping(document.get("usage"))
-    tokens = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
-    cost = _cost(mapping(usage.get("cost")))
+    told = mapping(document.get("usage"))
+    usage = Usage(count(told.get("input_tokens")), count(told.get("output_tokens")))
+    cost = _cost(mapping(told.get("cost")))
     parts = [part for item in items(document, "message") for part in objects(item.get("content"))]
     texts = [part for part in parts if part.get("type") == "output_text"]
     mark, reason = _ended(document, parts)
     words = reason if mark is ErrorKind.REFUSED else "".join(text(it.get("text")) for it in texts)
     if document.get("status") == "failed" or (mark is None and not words.strip()):
-        raise _lost(answer, document, sum(tokens), cost or 0)
+        raise _lost(answer, document, usage, cost or 0)
     return GroundedAnswer(
         text=words,
         model=text(document.get("model")),
         citations=cited(it for part in texts for it in objects(part.get("annotations"))),
-        input_tokens=tokens[0],
-        output_tokens=tokens[1],
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
         cost_micros=cost,
         mark=mark,
         id=text(document.get("id")),
@@ -61,11 +61,11 @@ def _ended(document: Document, parts: list[Document]) -> tuple[ErrorKind | None,
     return (ErrorKind.REFUSED, _FILTERED) if why == _FILTERED else (ErrorKind.CUT_OFF, "")
 
 
-def _lost(answer: Answer, document: Document, tokens: int, cost: int) -> Unanswered:
+def _lost(answer: Answer, document: Document, usage: Usage, cost: int) -> Unanswered:
     error = document.get("error")
     if document.get("status") == "failed" or mapping(error):
-        return failed(answer, error, tokens=tokens, cost_micros=cost)
-    return wordless(answer.upstream, said(document), tokens=tokens, cost_micros=cost)
+        return failed(answer, error, usage, cost)
+    return wordless(answer.upstream, said(document), usage, cost)
 
 
 def _cost(told: Document) -> int | None:

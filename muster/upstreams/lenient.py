@@ -12,7 +12,7 @@ _LONE_HALF: Final = re.compile(  # half of a letter beyond the basic plane, as J
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
 
-_MOST_COUNTED: Final = 1 << 53  # beyond it JSON's numbers are not exact, and nobody counts so far
+_MOST_COUNTED: Final = 1_000_000_000  # of tokens or searches in one answer; more is a mistake of whoever says it
 _MOST_DOLLARS: Final = 1_000_000  # for one thing; more is a mistake of whoever says it
 
 

@@ -1,6 +1,7 @@
 """`prompts`: an item is a prompt × provider; a model answers with web search, and the answer is read for names."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from muster.landing import Claimed, Landing, NewItem
@@ -12,9 +13,10 @@ from muster.limits import Limits, Terms
 from muster.mentions import Text
 from muster.outcomes import ErrorKind, Outcome, Succeeded
 from muster.settings import Settings
+from muster.upstreams.answers import Unanswered
 from muster.upstreams.anthropic import Anthropic
 from muster.upstreams.gemini import Gemini
-from muster.upstreams.grounded import GroundedAnswer, Provider
+from muster.upstreams.grounded import GroundedAnswer, Provider, bounded
 from muster.upstreams.perplexity import Perplexity
 from muster.upstreams.responses import Responses
 from muster.workload import Context
@@ -58,14 +60,17 @@ class Prompts:
     async def attempt(self, item: Claimed, ctx: Context) -> Outcome:
         """Ask the provider, and read the answer for the brand and its competitors."""
         provider: Provider = ctx.upstream(PROVIDERS[item.upstream])
-        answer = await provider.ask(
-            item.payload["text"],
-            model=self.settings.prompt_models[item.upstream],
-            max_tokens=self.settings.prompt_tokens,
-            country=self.settings.prompt_country,
-            timeout=CALL_S,
-        )
-        answered = self._answered(item, answer)
+        try:
+            answer = await provider.ask(
+                item.payload["text"],
+                model=self.settings.prompt_models[item.upstream],
+                max_tokens=self.settings.prompt_tokens,
+                country=self.settings.prompt_country,
+                timeout=CALL_S,
+            )
+        except Unanswered as unanswered:
+            raise self._priced(item.upstream, unanswered) from None
+        answered = self._answered(item, bounded(answer))
         return Succeeded(
             result=_result(answered),
             rows=[answered],
@@ -91,6 +96,14 @@ class Prompts:
             found,
             self._cost(item.upstream, answer),
         )  # fmt: skip
+
+    def _priced(self, provider: str, unanswered: Unanswered) -> Unanswered:
+        """The same, with what it has to be paid for all the same, unless the provider says so itself."""
+        price, used = self.settings.prompt_prices.get(provider), unanswered.usage
+        if unanswered.outcome.cost_micros or price is None:
+            return unanswered
+        cost = price.of(used.input_tokens, used.output_tokens, used.searches)
+        return Unanswered(replace(unanswered.outcome, cost_micros=cost), used)
 
     def _cost(self, provider: str, answer: GroundedAnswer) -> int | None:
         """Micro-dollars, rounded up: as the provider says, else by the price that is set for it."""

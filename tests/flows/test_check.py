@@ -17,6 +17,7 @@ from muster.ledger import Book
 from muster.ledger.database import Row, Tx
 from muster.ledger.domain import ANSWER
 from muster.ledger.tables import ITEM, RUN
+from muster.settings import Settings
 from tests.flows.seen import artifact, message
 from tests.flows.simulated import Simulator, a_client, handles
 
@@ -144,11 +145,11 @@ async def test_a_night_whose_flow_crashed_before_it_opened_a_run_is_started_agai
     monkeypatch.setattr(dispatch, "_flow_runs", flow_runs)
     monkeypatch.setattr(dispatch, "start_night", start)
 
-    assert await dispatch.catch_up(ledger) is starts
+    assert await dispatch.catch_up(ledger, Settings.read()) is starts
     assert len(started) == starts
 
     await nightly()
-    assert not await dispatch.catch_up(ledger)  # the night is there
+    assert not await dispatch.catch_up(ledger, Settings.read())  # the night is there
 
 
 async def test_the_items_of_a_run_are_counted_for_the_certificate_once_it_is_closed(ledger: Book, sim: Simulator):

@@ -98,7 +98,7 @@ async def test_a_signal_ends_the_flow_soon_and_the_same_run_goes_on(
     with process(FLOW, PREFECT_API_URL=prefect_api) as child:
         wait_for_two_rounds(sim)
         child.send_signal(number)
-        assert ended_within(child, 8) != 0
+        assert ended_within(child, 20) != 0
 
     kept = await check_that_some_is_kept(ledger, "n")
     assert kept == sim.answered("openai").get("200")
@@ -118,7 +118,7 @@ async def test_an_interrupted_command_exits_with_130_and_goes_on_when_it_is_run_
     with process(COMMAND, "run", "profiles") as child:
         wait_for_two_rounds(sim)
         child.send_signal(signal.SIGINT)
-        assert ended_within(child, 8) == 130
+        assert ended_within(child, 20) == 130
         assert child.stdout is not None
         assert "Interrupted; everything finished is kept." in child.stdout.read()
     key = (await ledger.runs.get(1))["key"]

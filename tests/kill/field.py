@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -28,7 +30,7 @@ from tests.flows.simulated import Simulator, a_client, handles, simulator
 from tests.invariants import check_ledger
 from tests.kill.victims import Victim
 
-STALE_S: Final = 1.0
+STALE_S: Final = 2.0
 UPSTREAMS: Final = {"profiles": "openai", "posts": "apify"}
 POSTS: Final = 2  # that each profile has to give
 
@@ -54,6 +56,17 @@ class Field:
     def kill(self, victim: Victim) -> None:
         self.victims.remove(victim)
         victim.kill()
+
+    async def freeze(self, pid: int) -> None:
+        """Freeze a process between two transactions: in the middle of one it would keep SQLite's one lock."""
+        while True:
+            os.kill(pid, signal.SIGSTOP)
+            write = asyncio.create_task(self.book.put_setting("can", "write"))
+            done, _ = await asyncio.wait({write}, timeout=1)
+            if done:
+                return
+            os.kill(pid, signal.SIGCONT)
+            await write
 
     async def plant(
         self,

@@ -96,7 +96,7 @@ async def test_a_frozen_lane_keeps_what_it_may_have_in_flight_and_nothing_else(d
         await field.plant(1, 5, ["profiles"])
         frozen = drive(field)
         await field.until(lambda: _holds(field, 5))
-        frozen.send(signal.SIGSTOP)
+        await field.freeze(frozen.pid)
         stopped = time.monotonic()
         await field.plant(2, 40, ["profiles"])
         drive(field)

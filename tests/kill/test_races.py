@@ -37,7 +37,7 @@ async def test_a_driver_that_was_frozen_past_its_lease_wakes_up_and_writes_nothi
         await field.plant(1, 80, ["profiles"])
         frozen = field.drive()
         await begun(field)
-        await freeze(field, frozen)
+        await field.freeze(frozen.pid)
         before = await epoch(field)
         field.drive()
         await field.until(lambda: changed(field, before))
@@ -48,22 +48,6 @@ async def test_a_driver_that_was_frozen_past_its_lease_wakes_up_and_writes_nothi
 
         await field.check()
         assert await field.repeated() <= 2 * 6 * 5  # two lanes' calls, and what they had claimed ahead
-
-
-async def freeze(field: Field, victim: Victim) -> None:
-    await freeze_process(field, victim.pid)
-
-
-async def freeze_process(field: Field, pid: int) -> None:
-    """Freeze it between two transactions: in the middle of one it would keep SQLite's one lock until it wakes."""
-    while True:
-        os.kill(pid, signal.SIGSTOP)
-        write = asyncio.create_task(field.book.put_setting("can", "write"))
-        done, _ = await asyncio.wait({write}, timeout=1)
-        if done:
-            return
-        os.kill(pid, signal.SIGCONT)
-        await write
 
 
 async def changed(field: Field, before: int) -> bool:
@@ -168,7 +152,7 @@ async def test_a_lane_that_hangs_is_replaced_and_keeps_no_driver_from_ending(dat
         driver = field.drive(MUSTER_PROCESSES_FROM="1")
         await begun(field)
         (lane,) = await field.lane_processes()
-        await freeze_process(field, lane)
+        await field.freeze(lane)
 
         await field.is_over(60)
 

@@ -98,7 +98,7 @@ TABLE = [
     (503, apify("service-unavailable"), K.TRANSIENT),
     (429, {"error": "Your account has run out of searches."}, K.OUT_OF_MONEY),
     (422, {"error": "INVALID_FILTER"}, K.REJECTED),
-    (302, None, K.REJECTED),
+    (302, None, K.DENIED),
     (410, None, K.GONE),
     (502, b"Bad gateway", K.TRANSIENT),
     (599, None, K.TRANSIENT),
