@@ -171,6 +171,26 @@ def test_what_was_killed_in_the_middle_goes_on_without_repeating_what_was_done(t
         assert called(slow) <= 32 + in_flight
 
 
+def test_what_a_person_cancelled_is_no_success(three_clients: None):
+    with simulator(400) as slow:
+        environ = {**slow.environ, "MUSTER_LANES": "1", "MUSTER_IN_FLIGHT": "2"}
+        trigger = subprocess.Popen(  # noqa: S603
+            [*SCRIPT, "trigger", "--interval", "0.5"],
+            env=os.environ | environ,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        while called(slow) < 4:
+            time.sleep(0.05)
+        assert muster_process("cancel", "1").code == 0
+        said, _ = trigger.communicate(timeout=60)
+
+    assert "CANCELLED:" in said
+    assert "will not be processed, all others were" in said
+    assert "SUCCESS" not in said
+    assert "   Cancelled: " in said
+
+
 async def running(tx: Tx) -> int:
     """How many items were in flight at the kill, or had ended and were not recorded yet."""
     state = select(func.count()).select_from(ITEM).where(ITEM.c.state == ItemState.RUNNING)

@@ -17,6 +17,7 @@ from muster.ledger import Book
 from muster.ledger.database import Row, Tx
 from muster.ledger.domain import ANSWER
 from muster.ledger.tables import ITEM, RUN
+from muster.limits import Mode
 from muster.settings import Settings
 from tests.flows.seen import artifact, message
 from tests.flows.simulated import Simulator, a_client, handles
@@ -87,6 +88,19 @@ async def test_a_night_that_never_began_is_found_in_the_morning(ledger: Book, si
 
     assert state.is_failed()
     assert "No night's run was opened for more than a day" in message(state)
+
+
+async def test_neither_a_testing_run_nor_one_of_single_clients_is_the_night(ledger: Book, sim: Simulator):
+    await a_night(ledger)
+    await nightly(mode=Mode.TESTING)
+    await nightly(clients=["acme"], force=True)
+
+    verified = await check(return_state=True)
+
+    assert verified.is_completed()
+    assert message(verified).startswith("Run nightly:")
+    assert ":testing" not in message(verified)
+    assert "#2" not in message(verified)
 
 
 async def test_reconcile_leaves_a_row_of_what_it_found(ledger: Book, sim: Simulator):

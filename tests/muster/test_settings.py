@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from muster.errors import ConfigurationError
-from muster.settings import Settings
+from muster.settings import WORKLOADS, Settings
+from muster.workloads import SHELF
 
 SECRET = "geheim-4711"
 
@@ -84,6 +85,8 @@ def test_an_address_that_no_ledger_can_have_is_named_and_not_repeated(monkeypatc
         ("MUSTER_STOP_GRACE_SECONDS", "nan", "less than or equal to"),
         ("MUSTER_MIN_SERVICE_LEVEL", "posts", "posts=2,prompts=3"),
         ("MUSTER_MIN_SERVICE_LEVEL", "posts=x", "posts=2,prompts=3"),
+        ("MUSTER_MIN_SERVICE_LEVEL", "promts=3", "there is no workload 'promts'; there are profiles, posts, prompts"),
+        ("MUSTER_DEADLINE_HOURS", "6,post=3", "there is no workload 'post'"),
         ("MUSTER_HOME", "~nobody-has-this-name/x", "cannot be a folder"),
     ],
 )
@@ -125,3 +128,9 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, name
 def test_service_levels_are_read_by_workload(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MUSTER_MIN_SERVICE_LEVEL", " posts = 3 , prompts=1,")
     assert Settings.read().min_service_level == {"posts": 3, "prompts": 1}
+    monkeypatch.setenv("MUSTER_MIN_SERVICE_LEVEL", "posts=3")
+    assert Settings.read().min_service_level == {"posts": 3, "prompts": 2}  # what is not named stays as it is
+
+
+def test_the_workloads_that_settings_may_name_are_those_there_are():
+    assert tuple(SHELF) == WORKLOADS

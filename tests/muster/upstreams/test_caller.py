@@ -12,7 +12,7 @@ import pytest
 
 from muster.outcomes import ErrorKind, Failed, Retry
 from muster.upstreams import caller as module
-from muster.upstreams.answers import Answer, Unanswered
+from muster.upstreams.answers import Answer, Unanswered, check
 from muster.upstreams.caller import Call, Caller
 
 K = ErrorKind
@@ -275,6 +275,18 @@ async def test_an_address_that_cannot_be_called_is_rejected_without_naming_it() 
     outcome = await failure(f"ftp://127.0.0.1/?key={SECRET}")
 
     assert (type(outcome), outcome.kind) == (Failed, K.REJECTED)
+
+
+async def test_a_header_that_is_no_text_is_as_if_it_were_not_there() -> None:
+    head = b"429 X\r\nretry-after: \xff\xfe\r\nx-should-retry: \xe9\r\nx-more: yes\r\ncontent-length: 2"
+    async with server(answers(head, b"{}")) as url:
+        answer = await ask(url)
+
+    assert answer.headers.get("retry-after") is None
+    assert answer.headers.get("X-More") == "yes"
+    with pytest.raises(Unanswered) as unanswered:
+        check(answer)
+    assert unanswered.value.outcome == Retry(kind=K.THROTTLED, error="acme answered 429.", status_code=429)
 
 
 async def test_a_header_that_cannot_be_sent_does_not_show() -> None:

@@ -4,14 +4,20 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
-from muster.ledger.database import Row
+from muster.ledger.database import Row, Tx
 from muster.ledger.domain import ANSWER
+from muster.ledger.tables import ATTEMPT, BATCH, EVENT, ITEM, STEP
 from muster.limits import Mode
-from muster.pricing import Price
+from muster.mentions import MOST_PLACES, Text
+from muster.outcomes import ErrorKind
+from muster.pricing import MOST_MICROS, Price
 from muster.states import BatchState, ItemState, PromptState
-from muster.verifying import verify
+from muster.upstreams.answers import Usage, wordless
+from muster.upstreams.grounded import MOST_TEXT, GroundedAnswer, bounded
+from muster.verifying import repair, verify
+from muster.workloads.prompts import PROVIDERS
 from tests.drain import World
 
 ALL = ("openai", "perplexity", "gemini", "anthropic")
@@ -145,6 +151,124 @@ async def test_testing_mode_asks_five_prompts(night: World):
     (batch,) = await night.run("prompts", mode=Mode.TESTING)
 
     assert batch["total"] == 5 * len(ALL)
+
+
+async def test_an_answer_keeps_the_question_that_was_asked(night: World):
+    await asked(night, "one")
+    (batch,) = await night.run("prompts")
+    await asked(night, "another")
+
+    told = [it async for it in night.book.prompts.answers(batch["id"])]
+    assert [(it["prompt"], it["asked"]) for it in told] == [("p0", "one")] * len(ALL)
+    assert "payload" not in told[0]
+
+
+async def test_a_file_without_states_turns_no_prompt_on_again(night: World):
+    await night.book.clients.put([{"id": "acme"}])
+    row = {"client_id": "acme", "key": "p", "text": "hello"}
+    await night.book.prompts.put([{**row, "state": PromptState.INACTIVE}])
+    await night.book.prompts.put([{**row, "text": "hello there"}])
+
+    (kept,) = await night.book.prompts.all()
+    assert (kept["text"], kept["state"]) == ("hello there", PromptState.INACTIVE)
+
+
+async def test_a_repair_asks_what_was_planned_or_nothing(night: World):
+    await asked(night, "one", "two")
+    (batch,) = await night.run("prompts")
+    await gone(night, ITEM.c.key == "p1/openai")
+    await asked(night, "one", "two, changed")
+    called = sum((await night.calls("openai")).values())
+
+    (refused,) = await repair(night.book, night.settings, batch["run_id"])
+
+    assert refused.startswith("1 items of batch 1 are gone and cannot be planned again as they were")
+    await asked(night, "one", "two")
+    (mended,) = await repair(night.book, night.settings, batch["run_id"])
+    assert mended == "Batch 1: 1 item planned again."
+    assert sum((await night.calls("openai")).values()) == called
+
+
+async def test_a_batch_that_is_gone_is_opened_as_it_was_planned_or_not_at_all(night: World):
+    await asked(night, "one", "two")
+    (batch,) = await night.run("prompts")
+    await gone(night, ITEM.c.batch_id == batch["id"], whole=True)
+    await asked(night, "one", "two", "three")
+
+    assert await repair(night.book, night.settings, batch["run_id"]) == [
+        "The batch of acme prompts is gone and cannot be planned again as it was; a new run plans what is due now."
+    ]
+    assert await night.book.readings.batches_of_run(batch["run_id"]) == []
+    await night.book.prompts.put([{"client_id": "acme", "key": "p2", "text": "-", "state": PromptState.INACTIVE}])
+
+    assert await repair(night.book, night.settings, batch["run_id"]) == [
+        "The batch of acme prompts is open again, as it was planned."
+    ]
+
+
+async def gone(world: World, meant: Any, *, whole: bool = False) -> None:
+    """Lose items and their answers and, if `whole`, every batch."""
+
+    async def lose(tx: Tx) -> None:
+        mine = select(ITEM.c.id).where(meant)
+        for table in (ANSWER, ATTEMPT, STEP):
+            await tx.run(delete(table).where(table.c.item_id.in_(mine)))
+        await tx.run(delete(EVENT))
+        await tx.run(delete(ITEM).where(meant))
+        if whole:
+            await tx.run(delete(BATCH))
+
+    await world.book.database.write(lose)
+
+
+async def test_a_count_that_nobody_counts_to_is_none_and_costs_no_other_item(night: World):
+    """As of a vendor's bug: it is in one answer, and all others are kept."""
+    night.set(prompt_prices={"anthropic": Price(input=MOST_MICROS, output=MOST_MICROS, searches=MOST_MICROS)})
+    told = GroundedAnswer(text="Acme", model="m", searches=10**9, input_tokens=10**9, output_tokens=10**9)
+
+    class Anthropic:
+        @classmethod
+        def connect(cls, *_: Any) -> Any:
+            return cls()
+
+        async def ask(self, *_: Any, **__: Any) -> GroundedAnswer:
+            return told
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PROVIDERS, "anthropic", Anthropic)
+        await asked(night, "one", "two")
+        (batch,) = await night.run("prompts")
+
+    assert (batch["state"], batch["succeeded"]) == (BatchState.DONE, 8)
+    costs = {it["cost_micros"] for it in await answers(night) if it["provider"] == "anthropic"}
+    assert costs == {MOST_MICROS}
+
+
+async def test_an_answer_of_any_length_is_kept_up_to_a_bound(night: World):
+    long = GroundedAnswer(text="é Acme " * 100_000, model="m", grounded=True)
+    assert bounded(long).text == long.text[:MOST_TEXT]
+    assert bounded(long).mark is ErrorKind.CUT_OFF
+    assert len(Text(bounded(long).text).mentions(["Acme"])) == MOST_PLACES
+
+
+async def test_what_has_to_be_paid_without_a_message_is_counted(night: World):
+    night.set(prompt_prices={"openai": Price(input=1_000_000, output=5_000_000, searches=0)}, tries=2)
+
+    class Silent:
+        @classmethod
+        def connect(cls, *_: Any) -> Any:
+            return cls()
+
+        async def ask(self, *_: Any, **__: Any) -> GroundedAnswer:
+            raise wordless("openai", usage=Usage(100, 10))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PROVIDERS, "openai", Silent)
+        night.set(providers=("openai",))
+        await asked(night, "one")
+        (batch,) = await night.run("prompts")
+
+    assert (batch["failed"], batch["cost_micros"]) == (1, 2 * 150)
 
 
 async def test_a_prompt_that_is_changed_meanwhile_shifts_nothing(night: World):
