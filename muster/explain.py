@@ -45,7 +45,17 @@ def trouble_line(trouble: Trouble, now: datetime) -> str | None:
         since = trouble.upstream["throttled_at"]
         told = f" (it throttled at {_clock(since)})" if since and "asked to wait" in held else ""
         return f"{name}{told} {held.rstrip('.')}; it holds up {items}, and none of them fails for it."
+    if trouble.upstream["concurrency"] is not None and (gone := _gone(trouble.upstream)):
+        return f"{name}: {gone}; that may hold up {items}."
     return None
+
+
+def _gone(upstream: Row) -> str | None:
+    """The calls that a killed process has left behind."""
+    if not upstream["lost"]:
+        return None
+    calls, until = counted(upstream["lost"], "call"), _clock(upstream["lost_until"])
+    return f"{calls} of a process that is gone may still be carried out, and count until {until}"
 
 
 def explain_batch(facts: Facts) -> list[str]:
@@ -74,7 +84,8 @@ def _batch(facts: Facts) -> Iterator[str]:
             yield f"{name} is paused: `muster resume {batch['id']}` lets it go on."
         case BatchState.FAILED:
             yield f"{name} was stopped before its end: {batch['reason']}."
-            yield f"{counted(batch['remaining'], 'item')} stay open; `muster resume {batch['id']}` goes on with them."
+            stay = "stays" if batch["remaining"] == 1 else "stay"
+            yield f"{counted(batch['remaining'], 'item')} {stay} open; `muster resume {batch['id']}` goes on with them."
         case state:
             yield f"{name} is {state} since {_clock(batch['closed_at'])}: {outcome_of(batch)}."
 
@@ -120,7 +131,8 @@ def _hindrance(upstream: Row, facts: Facts) -> str:
     """What holds up the calls to one upstream."""
     name, mine = upstream["name"], f"{upstream['mine']} of them this batch's"
     if why := facts.batch["stopped"].get(name):
-        return f"{name} is called no more in this batch: {why} When it is mended: muster resume {facts.batch['id']}"
+        way = f"When it is mended: muster resume {facts.batch['id']}"
+        return f"{name} is called no more in this batch: {why.rstrip('.')}. {way}"
     if held := _held(upstream, facts.now):
         return f"{name} {held}"
     limit, pace = upstream["bears"], upstream["pace"]
@@ -128,7 +140,8 @@ def _hindrance(upstream: Row, facts: Facts) -> str:
         if limit != upstream["concurrency"]:
             throttled = _clock(upstream["throttled_at"])
             return f"{name} throttled at {throttled} and has the {limit} calls in flight that it seems to bear, {mine}."
-        return f"{name} has all of its {limit} calls in flight, {mine}: its fair share now."
+        gone = f" But {it}." if (it := _gone(upstream)) else ""
+        return f"{name} has all of its {limit} calls in flight, {mine}: its fair share now.{gone}"
     if pace is not None and pace.start > facts.now:
         return f"{name} {_slowed(upstream, pace)}; the next free send slot is at {_clock(pace.start)}."
     return f"Nothing holds {name} up: {counted(upstream['in_flight'], 'call')} in flight, {mine}."

@@ -250,7 +250,7 @@ def _columns(path: Path, given: Sequence[str], model: type[BaseModel], required:
     names = [name.strip() for name in given]
     if missing := [name for name in required if name not in names]:
         hint = " Cells must be separated by commas." if len(names) == 1 and re.search(r"[;\t|]", names[0]) else ""
-        raise BadInput(f"{path}: the first line must name the columns; {' and '.join(missing)} is missing.{hint}")
+        raise BadInput(f"{path}: the first line must name the columns; {' and '.join(missing)} must be there.{hint}")
     if len(set(names)) < len(names) or "" in names:
         raise BadInput(f"{path}: a column of the first line has no name or stands twice.")
     unknown = [name for name in names if name not in model.model_fields]

@@ -170,9 +170,10 @@ async def open_batch(
 
 
 async def resume_run(book: Book, run_id: int) -> None:
-    """Queue the failed batches of a run again."""
+    """Queue the failed batches of a run again; what was called no more may have been mended."""
     for batch in await book.readings.batches_of_run(run_id):
-        if batch["state"] == BatchState.FAILED:
+        is_stopped = batch["state"] == BatchState.QUEUED and batch["stopped"]
+        if batch["state"] == BatchState.FAILED or is_stopped:
             await book.orders.resume(batch["id"])
 
 

@@ -181,7 +181,8 @@ class Settings(BaseSettings):
             return given
         names = tuple(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
         if not names or not set(names) <= set(get_args(ProviderName)):
-            raise ValueError(f"must be some of {','.join(get_args(ProviderName))}")
+            strange = next((it for it in names if it not in get_args(ProviderName)), "")
+            raise ValueError(f"must be some of {','.join(get_args(ProviderName))}; {strange!r} is none")
         return names
 
     @field_validator("prompt_models", mode="before")

@@ -48,7 +48,7 @@ def set_limits(
     per_minute: Limit = None,
     tokens_per_minute: Limit = None,
 ) -> None:
-    """Change limits of an upstream; running batches keep to them within two beats of three seconds.
+    """Change limits of an upstream; running batches keep to them from the next beat on (1.5 seconds).
 
     \b
     muster limits set openai --concurrency 20 --per-minute 600

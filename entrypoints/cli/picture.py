@@ -41,6 +41,11 @@ class Seen:
         return sum(it["remaining"] for it in self.batches)
 
     @property
+    def at_work(self) -> int:
+        """Items that are open in batches that go on by themselves."""
+        return sum(it["remaining"] for it in self.batches if it["state"] in OPEN_BATCHES)
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more will happen by itself."""
         return self.run["state"] != RunState.RUNNING and not any(it["state"] in OPEN_BATCHES for it in self.batches)
@@ -116,7 +121,7 @@ def _sums(seen: Seen, rate: float | None) -> Iterator[str]:
     total, closed = _sum(seen.batches, "total"), _sum(seen.batches, "total") - seen.remaining
     completed = _sum(seen.batches, "succeeded") + _sum(seen.batches, "skipped")
     said = f"  Overall: {closed}/{total} items ({completed} completed, {_sum(seen.batches, 'failed')} failed)"
-    yield said + ("" if rate is None else f", {rate:.1f} items/s") + _eta(seen.remaining, rate)
+    yield said + ("" if rate is None else f", {rate:.1f} items/s") + _eta(seen.at_work, rate)
 
 
 def _eta(remaining: int, rate: float | None) -> str:

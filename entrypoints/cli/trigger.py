@@ -5,6 +5,7 @@ import getpass
 import socket
 from contextlib import suppress
 from datetime import datetime
+from time import monotonic
 from typing import Annotated, Any, Final
 
 import typer
@@ -15,7 +16,7 @@ from entrypoints.cli.speech import note, say, say_json
 from entrypoints.cli.speech import run as run_async
 from entrypoints.cli.watch import AsJson, Interval, Timeout, Watched, end, follow, look
 from muster import signals
-from muster.errors import Interrupted, WorkFailed
+from muster.errors import BadInput, Interrupted, WorkFailed
 from muster.ledger import Book
 from muster.ledger.database import Row
 from muster.ledger.runs import NIGHTLY
@@ -75,6 +76,7 @@ async def _inline(
     book: Book, settings: Settings, force: bool, interval: float, timeout_min: float, *, show: bool
 ) -> Watched:
     """Open the run and work it in this process, watching it from beside."""
+    await _check_clients(book)
     mode = mode_for(settings)
     key = nightly_key(await book.readings.now(), settings, mode)
     run_id = await open_run(book, settings, Wanted(key, NIGHTLY, mode, tuple(SHELF), (), force, who()))
@@ -92,10 +94,19 @@ async def _deployed(
     book: Book, settings: Settings, force: bool, interval: float, timeout_min: float, *, show: bool
 ) -> Watched:
     """Start the deployment, wait for its run, and watch that."""
-    since = await _start_deployment(book, settings, force)
-    run = await _opened(book, settings, since, force)
+    await _check_clients(book)
+    began, since = monotonic(), await _start_deployment(book, settings, force)
+    note("The deployment nightly/nightly is started; waiting for a worker to open its run …")
+    run = await _opened(book, settings, since, force, min(START_S, 60 * timeout_min))
     await _say_start(book, settings, run["id"])
-    return await follow(book, run["id"], interval, timeout_min, show=show)
+    left_min = max(0.01, timeout_min - (monotonic() - began) / 60)
+    return await follow(book, run["id"], interval, left_min, show=show)
+
+
+async def _check_clients(book: Book) -> None:
+    """An empty night would be the day's, and hide that nothing was set up."""
+    if not await book.clients.all():
+        raise BadInput("There are no clients yet; `muster clients import FILE.csv` brings them.")
 
 
 async def _start_only(settings: Settings, force: bool, as_json: bool) -> None:
@@ -116,7 +127,7 @@ async def _start_deployment(book: Book, settings: Settings, force: bool) -> date
     return since
 
 
-async def _opened(book: Book, settings: Settings, since: datetime, force: bool) -> Row:
+async def _opened(book: Book, settings: Settings, since: datetime, force: bool, within_s: float) -> Row:
     """The run that the flow opens, or, unforced, the one of today that it finds.
 
     Raises:
@@ -124,7 +135,7 @@ async def _opened(book: Book, settings: Settings, since: datetime, force: bool) 
     """
     key = nightly_key(since, settings, mode_for(settings))
     with suppress(TimeoutError):
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(within_s):
             while not signals.stopping():
                 newest = await book.runs.of_key(key)
                 if newest is not None and (newest["started_at"] >= since or not force):
@@ -132,7 +143,7 @@ async def _opened(book: Book, settings: Settings, since: datetime, force: bool) 
                 await asyncio.sleep(LOOK_S)
             raise Interrupted("Interrupted before the run was opened; the deployment's run goes on without this.")
     raise WorkFailed(
-        f"No run was opened within {START_S:.0f} s: does a worker run? `prefect worker start --pool muster` starts one."
+        f"No run was opened within {within_s:.0f} s: `prefect worker start --pool muster` starts a worker."
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 import typer
 from rich.live import Live
@@ -20,10 +20,17 @@ from muster.errors import BadInput, Interrupted, NotFound
 from muster.ledger import Book
 from muster.ledger.database import Row
 from muster.settings import Settings
+from muster.states import OPEN_BATCHES
 from muster.wiring import open_book
 
+GO_ON: Final = "muster trigger"
 Interval = Annotated[float, typer.Option(help="Seconds between two looks.", min=0.2, max=3600)]
-Timeout = Annotated[float, typer.Option(help="Minutes after which nobody looks any longer.", min=0.01, max=14_400)]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        help="Minutes after which it stops looking; work of this process stops then, too.", min=0.01, max=14_400
+    ),
+]
 RunArgument = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="A run's number or key; left out, the newest.")
 ]
@@ -67,8 +74,10 @@ def end(watched: Watched, account: dict[str, Any], *, as_json: bool) -> None:
         say_json({**account, "success": watched.ok, "troubles": list(watched.seen.troubles)})
     else:
         say("\n".join(["", *verdict(watched.seen, watched.late)]))
+        if not watched.ok and any(it["state"] in OPEN_BATCHES for it in watched.seen.batches):
+            say(f"To go on with what is open: {GO_ON}")
     if signals.stopping() and not watched.late:
-        raise Interrupted("Interrupted; everything finished is kept.")
+        raise Interrupted(f"Interrupted; everything finished is kept. To go on: {GO_ON}")
     raise typer.Exit(0 if watched.ok else 1)
 
 

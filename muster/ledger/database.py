@@ -6,43 +6,31 @@ Writers begin IMMEDIATE, because a deferred one fails as locked whatever the tim
 
 import asyncio
 import functools
-import logging
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 
-import orjson
-from sqlalchemy import ColumnElement, Executable, Table, event, func, select, text
+from sqlalchemy import ColumnElement, Executable, Table, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
-from muster.errors import ConfigurationError, Unreachable
+from muster.errors import Unreachable
 from muster.ledger.beats import STALE_AFTER
+from muster.ledger.connections import engine_for
 from muster.ledger.trouble import ASYNCPG, cause_of, passes, waited_for_lock
 
 PATIENCE_S: Final = 150  # a database that restarts is waited for
-# PostgreSQL frees the locks of a process that was frozen in a transaction, and those that it waits for even sooner;
-POSTGRES: Final = {
-    "application_name": "muster",
-    "idle_in_transaction_session_timeout": "5000",
-    "lock_timeout": "4000",
-}
-# but one that was frozen while it sent a statement is neither idle nor waiting to PostgreSQL: others have to end it.
+# A process that was frozen while it sent a statement is neither idle nor waiting to PostgreSQL: others have to end it.
 END_FROZEN: Final = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND usename = current_user AND application_name = 'muster'"
     " AND state = 'active' AND wait_event = 'ClientRead' AND clock_timestamp() - state_change > interval '5 seconds'"
 )
-LOCK_WAIT_S: Final = 30  # a SQLite writer waits for another before it tries anew
-CONNECTIONS: Final = 24
 WRITERS: Final = 8  # at a time, the others in line: a writer may need one or two connections more, to read beside
 
 Row = Mapping[str, Any]
@@ -121,7 +109,7 @@ class Database:
     ) -> None:
         self.stale_after = stale_after  # whoever was silent so long is dead
         self._clock = clock
-        self.engine = _engine(url)
+        self.engine = engine_for(url, PATIENCE_S)
         self._writers = asyncio.Semaphore(1 if self.engine.dialect.name == "sqlite" else WRITERS)
 
     @asynccontextmanager
@@ -234,54 +222,6 @@ def reads(method: Callable[Concatenate[S, Tx, P], Awaitable[T]]) -> Callable[Con
         return await self.database.read(lambda tx: method(self, tx, *args, **kwargs))
 
     return on_connection
-
-
-def _engine(address: str) -> AsyncEngine:
-    try:
-        url = make_url(address)
-        is_sqlite = url.get_backend_name() == "sqlite"
-        if is_sqlite and url.database:
-            _make_folder(Path(url.database).parent)
-        engine = create_async_engine(
-            url,
-            json_serializer=lambda value: orjson.dumps(value).decode(),
-            json_deserializer=orjson.loads,
-            connect_args={"timeout": LOCK_WAIT_S} | ({} if is_sqlite else {"server_settings": POSTGRES}),
-            hide_parameters=True,  # errors and logs do not repeat values, some of which are secrets
-            pool_pre_ping=not is_sqlite,  # a restarted server leaves dead connections behind
-            pool_size=CONNECTIONS // 4,
-            max_overflow=CONNECTIONS - CONNECTIONS // 4,
-            pool_timeout=PATIENCE_S,
-        )
-    except (ArgumentError, ImportError, ValueError) as wrong:
-        raise ConfigurationError(
-            "MUSTER_DATABASE_URL: not an address that Muster can use"
-            f" ({type(wrong).__name__}); try postgresql://user:password@host/database or sqlite:///path/to/file."
-        ) from None
-    if is_sqlite:
-        logging.getLogger("aiosqlite").setLevel(logging.INFO)  # below it repeats every value of every statement
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as trouble:
-        raise ConfigurationError(f"The ledger's folder {folder} cannot be made: {trouble.strerror}.") from None
-
-
-def _prepare_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
 
 
 async def _to_its_end(transaction: Coroutine[Any, Any, T]) -> T:

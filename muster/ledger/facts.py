@@ -12,7 +12,7 @@ from muster.explain import Facts, Trouble, trouble_line
 from muster.ledger.beats import is_alive
 from muster.ledger.database import Database, Row, Tx, reads
 from muster.ledger.drivers import queued_turns
-from muster.ledger.live import ALLOTMENT, DRIVER, UPSTREAM
+from muster.ledger.live import ALLOTMENT, DRIVER, LANE, UPSTREAM
 from muster.ledger.pacing import limit_now, pace_now
 from muster.ledger.readings import whole_batches
 from muster.ledger.standing import STOPPED
@@ -83,7 +83,8 @@ class Explaining:
         known = {row["name"]: row for row in await tx.rows(select(UPSTREAM).where(UPSTREAM.c.name.in_(held_up)))}
         since = await _stopped_since(tx, batch_ids)
         found = [Trouble({"name": name}, n, why, since.get(name)) for (name, why), n in denied.items()]
-        found += [Trouble(known[name], n) for name, n in held_up.items() if name in known]
+        lost = await _lost(tx, list(known))
+        found += [Trouble({**known[name], **lost[name]}, n) for name, n in held_up.items() if name in known]
         return [line for it in found if (line := trouble_line(it, now))]
 
 
@@ -107,12 +108,13 @@ async def _upstreams(tx: Tx, batch: Row) -> Sequence[Mapping[str, Any]]:
     in_flight = select(ALLOTMENT.c.upstream, held, func.sum(ALLOTMENT.c.held).filter(its).label("mine")).where(names)
     using = {row["upstream"]: row for row in await tx.rows(in_flight.group_by(ALLOTMENT.c.upstream))}
     rows = await tx.rows(select(UPSTREAM).where(UPSTREAM.c.name.in_(batch["upstreams"])).order_by(UPSTREAM.c.name))
-    nothing = {"held": 0, "mine": 0}
+    nothing, lost = {"held": 0, "mine": 0}, await _lost(tx, batch["upstreams"])
     used = {row["name"]: using.get(row["name"], nothing) for row in rows}
     now = await tx.now()
     return [
         {
             **row,
+            **lost[row["name"]],
             "in_flight": used[row["name"]]["held"] or 0,
             "mine": used[row["name"]]["mine"] or 0,
             "bears": limit_now(row, now),
@@ -120,6 +122,15 @@ async def _upstreams(tx: Tx, batch: Row) -> Sequence[Mapping[str, Any]]:
         }
         for row in rows
     ]
+
+
+async def _lost(tx: Tx, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Calls of lanes that are gone, which may still be carried out, and until when they count."""
+    gone = (ALLOTMENT.c.upstream.in_(names), ALLOTMENT.c.held > 0, ALLOTMENT.c.lane.not_in(select(LANE.c.id)))
+    sums = (func.sum(ALLOTMENT.c.held).label("lost"), func.max(ALLOTMENT.c.expires_at).label("lost_until"))
+    rows = await tx.rows(select(ALLOTMENT.c.upstream, *sums).where(*gone).group_by(ALLOTMENT.c.upstream))
+    found = {row["upstream"]: {"lost": row["lost"], "lost_until": row["lost_until"]} for row in rows}
+    return {name: found.get(name, {"lost": 0, "lost_until": None}) for name in names}
 
 
 async def _ahead(tx: Tx, batch: Row) -> int:

@@ -26,6 +26,7 @@ MAY_CANCEL: Final = (_B.QUEUED, _B.IN_PROGRESS, _B.PAUSED, _B.FAILED)
 MAY_REDRIVE: Final = (_B.DONE, _B.FAILED)
 HINTS: Final = {
     ("resumed", _B.DONE): " To open failed items again: muster redrive {}",
+    ("resumed", _B.QUEUED): " A driver takes it by itself; to be one: muster reconcile",
     ("redriven", _B.PAUSED): " To go on with it: muster resume {}",
     (_B.PAUSED, _B.QUEUED): " To keep it from being begun: muster cancel {}",
 }
@@ -69,7 +70,8 @@ class Orders:
     async def resume(self, tx: Tx, batch_id: int) -> BatchState:
         """Let a paused or failed batch go on where it stood, with a deadline of its own; the state it is in now.
 
-        A paused batch whose driver has not gone yet is in progress again at once, any other is queued.
+        A paused batch whose driver has not gone yet is in progress again at once, any other is queued. What is queued
+        with upstreams that are called no more calls them again.
 
         Raises:
             NotFound: no such batch.
@@ -77,6 +79,11 @@ class Orders:
         """
         batch = await lock_any_batch(tx, batch_id)
         now = await tx.now()
+        if batch["state"] == _B.QUEUED and batch["stopped"]:
+            await _begin_anew(tx, batch, now)
+            named = ", ".join(sorted(batch["stopped"]))
+            await log(tx, batch_id, now, "batch.resumed", f"Resumed by hand: {named} may be called again.")
+            return _B.QUEUED
         _check(batch, "resumed", MAY_RESUME)
         if batch["state"] == _B.PAUSED and is_alive(batch["beat_at"], now, tx.stale_after):
             await _begin_anew(tx, batch, now)
@@ -143,7 +150,8 @@ _FRESH: Final = {
 
 def _check(batch: Row, order: str, states: Sequence[BatchState]) -> None:
     if batch["state"] not in states:
-        allowed = " or ".join(states).replace("_", " ")
+        allowed = ", ".join(states).replace("_", " ")
+        allowed = " or ".join(allowed.rsplit(", ", 1))
         state = str(batch["state"]).replace("_", " ")
         hint = HINTS.get((order, batch["state"]), "").format(batch["id"])
         raise WrongState(f"Batch {batch['id']} is {state}; only a batch that is {allowed} can be {order}.{hint}")

@@ -16,6 +16,9 @@ class Allowed:
 
 KNOWN: Final[Mapping[str, Allowed]] = {
     "openai": Allowed(concurrency=64),  # its rates differ by account, and its answers tell them
+    "perplexity": Allowed(concurrency=32),
+    "gemini": Allowed(concurrency=64),
+    "anthropic": Allowed(concurrency=64),
     "stories": Allowed(),  # its endpoint pairs are its limit
     "apify": Allowed(concurrency=64),  # actor runs; where a plan bears fewer, its answers say so
 }

@@ -14,7 +14,7 @@ async def queued(book: Book) -> int:
 def test_limits_are_listed_set_and_lifted(muster: Muster):
     usual = muster("limits", "list")
     assert usual.code == 0
-    assert usual.out.splitlines()[1].split()[:3] == ["apify", "0", "64"]
+    assert usual.out.splitlines()[2].split()[:3] == ["apify", "0", "64"]
 
     said = muster("limits", "set", "openai", "--concurrency", "20", "--per-minute", "600")
     assert said.out == "openai: concurrency 20, per minute 600, tokens per minute none.\n"
@@ -30,7 +30,10 @@ def test_limits_are_listed_set_and_lifted(muster: Muster):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["set", "opnai", "--per-minute", "5"], "There is no upstream 'opnai'; there are apify, openai, stories."),
+        (
+            ["set", "opnai", "--per-minute", "5"],
+            "There is no upstream 'opnai'; there are anthropic, apify, gemini, openai, perplexity, stories.",
+        ),
         (["set", "openai"], "Say which limit: --concurrency, --per-minute, --tokens-per-minute."),
         (["set", "openai", "--per-minute", "0"], "--per-minute '0' must be a whole number from 1 to"),
         (["set", "openai", "--concurrency", "-3"], "--concurrency '-3' must be a whole number"),

@@ -77,6 +77,31 @@ async def _run(book: Book, key: str) -> Row:
     return await book.runs.get(await book.runs.id_of(key))
 
 
+def test_a_night_without_clients_is_refused_and_does_not_use_up_the_day(muster: Muster):
+    said = muster("trigger")
+
+    assert said.code == 2
+    assert "There are no clients yet; `muster clients import FILE.csv` brings them." in said.err
+    assert "no run yet" in muster("watch").err
+
+
+def test_a_key_that_was_mended_is_used_by_the_same_command(
+    three_clients: None, simulated: Simulator, muster: Muster, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("GEMINI_API_KEY")
+    with simulator(1000) as slow:
+        environ = {**slow.environ, "MUSTER_LANES": "1", "MUSTER_IN_FLIGHT": "4", "GEMINI_API_KEY": ""}
+        first = muster_process("trigger", "--timeout", "0.05", "--interval", "1", **environ)
+        assert first.code == 1
+        assert "To go on with what is open: muster trigger" in first.out
+    monkeypatch.setenv("GEMINI_API_KEY", "simulated")
+
+    again = muster("trigger", "--json").json
+
+    assert again["success"] is True
+    assert again["troubles"] == []
+
+
 def test_no_monitor_works_it_and_says_only_how_it_ended(muster: Muster, three_clients: None, simulated: Simulator):
     said = muster("trigger", "--no-monitor")
 

@@ -64,6 +64,21 @@ async def test_a_batch_at_work_names_what_holds_its_upstream_up(book: Book, cloc
     assert "connection refused" in said
 
 
+async def test_calls_of_a_process_that_is_gone_are_told_with_their_end(book: Book):
+    lease = await a_lease(book, 30)
+    await grants(book, lease, "one")
+    await book.upstreams.set("web", {"concurrency": 4})
+    await grants(book, lease, "one", held=4, longest_s=90.0)
+
+    await book.lanes.leave(lease, "one", {"web": 4})
+
+    said = "4 calls of a process that is gone may still be carried out, and count until"
+    assert said in await why(book, lease.batch_id)
+    (line,) = await book.explaining.troubles([lease.batch_id])
+    assert said in line
+    assert "that may hold up 30 items" in line
+
+
 async def test_an_item_says_how_often_it_was_tried_and_when_it_is_tried_again(book: Book):
     lease = await a_lease(book, 3)
     items, _ = await book.lanes.claim(lease, "one", Terms(), {"web": 2})

@@ -84,7 +84,10 @@ def test_the_counts_in_words_add_up_to_the_batch(counts: tuple[int, ...]):
 
 
 def test_posts_are_told_against_their_target():
-    assert outcome_of(a_batch(target=10, gained=4)) == "5 succeeded, 2 skipped, 1 failed, 4 of 10 posts gained"
+    assert (
+        outcome_of(a_batch(workload="posts", target=10, gained=4))
+        == "5 succeeded, 2 skipped, 1 failed, 4 of 10 posts gained"
+    )
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ async def test_a_limit_that_is_set_holds_from_the_next_beat_and_stands_in_the_lo
 
 
 async def test_an_upstream_nobody_knows_cannot_be_limited(book: Book):
-    with pytest.raises(NotFound, match="There is no upstream 'wep'; there are apify, openai"):
+    with pytest.raises(NotFound, match="There is no upstream 'wep'; there are anthropic, apify"):
         await book.upstreams.set("wep", {"concurrency": 1})
 
 

@@ -10,7 +10,19 @@ from muster.upstreams.lenient import count, listed, micros, objects, text
 
 @pytest.mark.parametrize(
     ("value", "number"),
-    [(7, 7), (0, 0), (-1, 0), (True, 0), (2.5, 0), ("7", 0), (None, 0), ([], 0), (1 << 53, 1 << 53), (1 << 62, 0)],
+    [
+        (7, 7),
+        (0, 0),
+        (-1, 0),
+        (True, 0),
+        (2.5, 0),
+        ("7", 0),
+        (None, 0),
+        ([], 0),
+        (10**9, 10**9),
+        (10**9 + 1, 0),
+        (1 << 62, 0),
+    ],
 )
 def test_a_count_is_a_number_of_things(value: Any, number: int) -> None:
     assert count(value) == number
