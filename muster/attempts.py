@@ -5,7 +5,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from muster.allotment import Allotment, Slot, Timely, TooLate, boot_time, hold_for
@@ -16,6 +16,7 @@ from muster.ledger.lease import Lease
 from muster.ledger.trouble import cause_of
 from muster.limits import Limits, Terms
 from muster.outcomes import ErrorKind, Failed, Outcome, Retry
+from muster.preflight import pointing
 from muster.settings import Settings
 from muster.upstreams.answers import Unanswered
 from muster.upstreams.caller import Caller
@@ -136,6 +137,7 @@ class Attempts:
             allotment.hold(boot_time(), min(LONGEST_BUSY_S, outcome.wait or 0.0))  # the next item would find no more
         elif landing.stops_upstream:
             allotment.hold(boot_time(), STOPPED_S)  # by then the ledger has said so to every lane
+            landing = replace(landing, error=pointing(item.upstream, landing.kind, landing.error or ""))
         self._landed(landing)
 
     def _context(self, item: Claimed, slot: Slot | None) -> Context:

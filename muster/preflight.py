@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from muster.outcomes import ErrorKind
 from muster.settings import Settings, variable
 
 KEYS: Final = {
@@ -19,6 +20,13 @@ BASES: Final = {
     "anthropic": "anthropic_base_url",
     "apify": "apify_base_url",
 }
+
+
+def pointing(upstream: str, kind: ErrorKind | None, error: str) -> str:
+    """What an upstream said when it let nobody in, with the variable of the key that it did not like."""
+    if kind is not ErrorKind.DENIED or upstream not in KEYS or (name := variable(KEYS[upstream])) in error:
+        return error
+    return f"{error} Is {name} right?"
 
 
 def keyless(settings: Settings, upstreams: Iterable[str]) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """The environment, read once, here and nowhere else."""
 
+import os
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -245,6 +247,13 @@ class Settings(BaseSettings):
             return cls()
         except ValidationError as wrong:
             raise ConfigurationError(_first_sentence(wrong)) from None
+
+
+def strangers() -> dict[str, str]:
+    """Variables of the environment that look like ours and set nothing, each with the one that is probably meant."""
+    known = [variable(field) for field in Settings.model_fields]
+    strange = [it for it in os.environ if it.startswith("MUSTER_") and it.upper() not in known]
+    return {it: next(iter(get_close_matches(it.upper(), known, 1)), "") for it in sorted(strange)}
 
 
 def variable(field: str) -> str:

@@ -69,8 +69,10 @@ def demo(
 ) -> None:
     """See the main job for 8 made-up clients, through a real Prefect flow: scores, posts, and answers of four models.
 
-    Everything stays in MUSTER_HOME. The upstreams are a simulator on this machine: no key is needed, nothing is paid.
+    Everything stays in the folder `demo` of MUSTER_HOME. The upstreams are a simulator on this machine: no key is
+    needed, nothing is paid.
     """
+    os.environ["MUSTER_HOME"] = str(Settings.read().home / "demo")  # nobody's own ledger gets made-up clients
     settings = Settings.read()
     account, batches = run(_work(settings))
     if as_json:
@@ -113,7 +115,7 @@ async def _make_up(book: Book) -> None:
     """
     if await book.readings.setting(MARK) is None:
         if await book.clients.all():
-            raise BadInput("This ledger holds clients of yours. Set MUSTER_HOME to an empty folder for the demo.")
+            raise BadInput("This ledger holds clients of yours. Unset MUSTER_DATABASE_URL for the demo.")
         await book.put_setting(MARK, "true")
     await book.profiles.forget_all()
     columns = ("id", "state", "service_level", "posts_target")

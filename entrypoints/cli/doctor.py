@@ -17,7 +17,7 @@ from muster.limits import mode_for
 from muster.preflight import BASES, KEYS
 from muster.reconcile import look
 from muster.report import breaker_line, counted
-from muster.settings import Settings, variable
+from muster.settings import Settings, strangers, variable
 from muster.states import BreakerState
 from muster.upstreams.access import address
 from muster.wiring import open_book
@@ -56,7 +56,7 @@ async def _look() -> list[Finding]:
         settings = Settings.read()
     except MusterError as error:
         return [Finding("settings", False, str(error))]
-    parts = (_mode, _ledger, _upstreams, _packages, _prefect)
+    parts = (_mode, _strangers, _ledger, _upstreams, _packages, _prefect)
     return [it for part in parts async for it in part(settings)]
 
 
@@ -65,6 +65,11 @@ async def _mode(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("mode", True, f"{mode_for(settings)}, {settings.env}, time zone {settings.timezone}")
     except MusterError as error:
         yield Finding("mode", False, str(error))
+
+
+async def _strangers(_settings: Settings) -> AsyncIterator[Finding]:
+    for name, meant in strangers().items():
+        yield Finding(name, False, f"there is no such setting{f'; is it {meant}?' if meant else ''}")
 
 
 async def _ledger(settings: Settings) -> AsyncIterator[Finding]:
@@ -125,7 +130,7 @@ async def _answers(name: str, field: str, base: str) -> Finding:
         return Finding(name, False, str(error))
     except httpx.HTTPError as error:
         return Finding(name, False, f"{shown} does not answer ({type(error).__name__})")
-    return Finding(name, True, f"{shown} answers ({answer.status_code})")
+    return Finding(name, True, f"{shown} answers ({answer.status_code}); the key is not tried")
 
 
 async def _packages(_settings: Settings) -> AsyncIterator[Finding]:

@@ -19,8 +19,13 @@ def _group() -> None:
 def rotate_() -> None:
     """Make a new cron secret and print it once; the one before stays valid until the next rotation.
 
-    The ledger keeps only its hash. CRON_SECRET and CRON_SECRET_PREVIOUS in the environment are valid as well.
-    """
+    A scheduler elsewhere starts the night with it, at a `muster serve`. The ledger keeps only its hash. CRON_SECRET and
+    CRON_SECRET_PREVIOUS in the environment are valid as well.
+
+    \b
+    muster secret rotate
+    curl -X POST -H "X-Cron-Secret: $SECRET" http://127.0.0.1:8080/runs
+    """  # noqa: D301, click's own sign for "do not wrap"
 
     async def work() -> str:
         async with open_book(Settings.read()) as book:
