@@ -22,6 +22,7 @@ OURS = re.compile(
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that start and kill processes run one after the other, beside all the others."""
     for item in items:
