@@ -22,12 +22,10 @@ OURS = re.compile(
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Tests that start and kill processes run one after the other, beside all the others."""
-    for item in items:
-        if item.path.is_relative_to(HERE / "kill") or item.path.is_relative_to(HERE / "flows"):
-            item.add_marker(pytest.mark.xdist_group("processes"))
+    if item.path.is_relative_to(HERE / "kill") or item.path.is_relative_to(HERE / "flows"):
+        item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 @pytest.fixture(autouse=True)
