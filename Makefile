@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PROCESSES := tests/flows tests/kill
 export DO_NOT_TRACK = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 
@@ -21,8 +22,9 @@ setup: $(BIN)/muster ## make .venv with everything locked in requirements.lock
 demo: setup ## the main job on made-up clients against a simulator, through a real Prefect flow
 	@$(BIN)/muster demo
 
-test: setup ## all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+test: setup ## all tests: those that start and kill processes one after the other, the others before, in two processes
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PROCESSES:%=--ignore=%)
+	@$(BIN)/python -m pytest $(PROCESSES)
 
 lint: setup ## formatting and rules
 	@$(BIN)/ruff format --check .

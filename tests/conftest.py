@@ -16,16 +16,9 @@ from muster.ledger import Book
 from tests.drain import World
 from tests.invariants import check_ledger
 
-HERE = Path(__file__).parent
 OURS = re.compile(
     r"^(MUSTER_|FIRE_AND_FORGET|OPENAI_|PERPLEXITY_|GEMINI_|ANTHROPIC_|APIFY_|STORIES_|CRON_SECRET|PREFECT_API_URL)"
 )
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Tests that start and kill processes run one after the other, beside all the others."""
-    if item.path.is_relative_to(HERE / "kill") or item.path.is_relative_to(HERE / "flows"):
-        item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 @pytest.fixture(autouse=True)
