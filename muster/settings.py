@@ -87,6 +87,8 @@ class Settings(BaseSettings):
     anthropic_base_url: str = Field("https://api.anthropic.com", validation_alias=_named("ANTHROPIC_BASE_URL"))
     apify_token: SecretStr | None = Field(None, validation_alias=_named("APIFY_TOKEN"))
     apify_base_url: str = Field("https://api.apify.com", validation_alias=_named("APIFY_BASE_URL"))
+    tavily_api_key: SecretStr | None = Field(None, validation_alias=_named("TAVILY_API_KEY"))
+    tavily_base_url: str = Field("https://api.tavily.com", validation_alias=_named("TAVILY_BASE_URL"))
     scoring_model: str = Field("gpt-6-luna", description="model that scores profiles")
     scoring_input_micros: int = Field(
         100_000, ge=0, le=MOST_MICROS, description="micro-dollars per million input tokens"
@@ -110,6 +112,19 @@ class Settings(BaseSettings):
     )
     posts_actor: str = Field("harvestapi~linkedin-profile-posts", description="Apify actor that harvests posts")
     posts_window: str = Field("year", description="how far back posts are harvested: 24h, week, month, … any")
+
+    # Articles
+    article_model: str = Field("gpt-6.1-terra", description="model that writes articles")
+    article_words: int = Field(1200, ge=50, le=10_000, description="about how long an article is to be")
+    article_tokens: int = Field(8000, ge=100, le=100_000, description="most tokens of an article, thoughts included")
+    article_sources: int = Field(10, ge=1, le=20, description="most search results that an article stands on")
+    article_input_micros: int = Field(
+        1_000_000, ge=0, le=MOST_MICROS, description="micro-dollars per million input tokens"
+    )
+    article_output_micros: int = Field(
+        5_000_000, ge=0, le=MOST_MICROS, description="micro-dollars per million output tokens"
+    )
+    tavily_credit_micros: int = Field(8_000, ge=0, le=MOST_MICROS, description="micro-dollars per Tavily credit")
 
     # Stories, through endpoint pairs
     stories_base_url: str | None = Field(None, validation_alias=_named("STORIES_BASE_URL"))

@@ -10,6 +10,9 @@ def simulate(
         int, typer.Option(help="Port on the loopback address; 0 picks a free one.", min=0, max=65535)
     ] = 9000,
     latency_ms: Annotated[float, typer.Option(help="How long a call takes, in milliseconds.", min=0)] = 50,
+    latency_of: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=MS", help="Of one upstream, instead; may be given again.")
+    ] = None,
     rate_per_minute: Annotated[
         int | None, typer.Option(help="Calls a minute of one upstream; above: 429.", min=1)
     ] = None,
@@ -27,15 +30,18 @@ def simulate(
     export PERPLEXITY_BASE_URL=http://127.0.0.1:9000 PERPLEXITY_API_KEY=sim
     export GEMINI_BASE_URL=http://127.0.0.1:9000/v1beta GEMINI_API_KEY=sim
     export ANTHROPIC_BASE_URL=http://127.0.0.1:9000 ANTHROPIC_API_KEY=sim
+    export TAVILY_BASE_URL=http://127.0.0.1:9000 TAVILY_API_KEY=sim      for muster articles
     export APIFY_BASE_URL=http://127.0.0.1:9000 APIFY_TOKEN=sim
     export STORIES_BASE_URL=http://127.0.0.1:9000      and with --proxies 5: muster proxies import FILE.csv
     """  # noqa: D301, click's own sign for "do not wrap"
     from muster.simulator import Options, serve  # noqa: PLC0415, only this command needs a server
+    from muster.simulator.options import read_latency  # noqa: PLC0415
 
     serve(
         Options(
             port=port,
             latency_ms=latency_ms,
+            latency_of=dict(map(read_latency, latency_of or ())),
             rate_per_minute=rate_per_minute,
             error_rate=error_rate,
             hang_rate=hang_rate,

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import bindparam, case, delete, func, select, update
+from sqlalchemy import bindparam, case, delete, exists, func, select, update
 
 from muster.allotment import Grant, Report
 from muster.ledger.database import Row, Tx
@@ -32,13 +32,15 @@ _ROWS: Final = select(ALLOTMENT).where(_a.upstream == bindparam("of"))
 _FORGET: Final = delete(ALLOTMENT).where(
     _a.upstream == bindparam("of"), _a.lane != bindparam("me"), _a.expires_at < bindparam("now", type_=_a.beat_at.type)
 )
+_OWN: Final = ITEM.alias("own").c
+_IS_BESIDE: Final = ~exists().where(_OWN.batch_id == _a.batch_id, _OWN.upstream == _a.upstream)  # any item may call it
 _IN_FLIGHT: Final = (
     select(func.count())
     .select_from(ITEM)
     .where(
         _i.batch_id == _a.batch_id,
         _i.lane == _a.lane,
-        _i.upstream == _a.upstream,
+        (_i.upstream == _a.upstream) | _IS_BESIDE,
         _i.state == ItemState.RUNNING,
     )
     .scalar_subquery()

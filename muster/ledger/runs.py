@@ -9,7 +9,9 @@ from sqlalchemy import ColumnElement, delete, exists, func, select, update
 
 from muster.certificate import ENDS, OPEN, certificate_of
 from muster.errors import NotFound
+from muster.ledger.beats import is_alive
 from muster.ledger.database import Database, Row, Tx, reads, writes
+from muster.ledger.live import LANE
 from muster.ledger.proving import decisions_of, evidence_of
 from muster.ledger.tables import BATCH, RUN, RUN_CLIENT
 from muster.limits import Mode
@@ -158,11 +160,11 @@ class Runs:
     async def close(self, tx: Tx, run_id: int) -> bool:
         """Close the run if its batches are, write its certificate, and say whether this call did.
 
-        A batch that was stopped before its end makes it `failed`.
+        A batch that was stopped before its end makes it `failed`. It waits for living lanes.
         """
         run = await tx.row(select(RUN).where(RUN.c.id == run_id).with_for_update())
         batches = await tx.rows(select(BATCH.c.id, BATCH.c.state, BATCH.c.reason).where(BATCH.c.run_id == run_id))
-        is_over = all(row["state"] in CLOSED_BATCHES for row in batches)
+        is_over = all(row["state"] in CLOSED_BATCHES for row in batches) and not await _has_lanes(tx, run_id)
         if run is None or run["state"] != RunState.RUNNING or run["planned_at"] is None or not is_over:
             return False
         reasons = [f"batch {row['id']}: {row['reason']}" for row in batches if row["state"] == BatchState.FAILED]
@@ -180,6 +182,12 @@ async def _insert(tx: Tx, new: NewRun) -> tuple[int | None, str]:
     key = await _free_key(tx, new.key) if new.forced else new.key
     row = {**asdict(new), "key": key, "state": RunState.RUNNING, "started_at": await tx.now()}
     return await tx.value(tx.insert(RUN).values(row).on_conflict_do_nothing().returning(RUN.c.id)), key
+
+
+async def _has_lanes(tx: Tx, run_id: int) -> bool:
+    here = select(LANE.c.beat_at).join(BATCH, BATCH.c.id == LANE.c.batch_id).where(BATCH.c.run_id == run_id)
+    now = await tx.now()
+    return any(is_alive(row["beat_at"], now, tx.stale_after) for row in await tx.rows(here))
 
 
 def _of_key(key: str) -> ColumnElement[bool]:

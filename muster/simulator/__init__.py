@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from muster.simulator import anthropic, apify, chat, gemini, perplexity, stories
+from muster.simulator import anthropic, apify, chat, gemini, perplexity, stories, tavily
 from muster.simulator.gate import Door, Gate
 from muster.simulator.options import Options
 from muster.simulator.proxies import Proxies
@@ -28,6 +28,7 @@ UPSTREAMS: Mapping[str, Callable[[Gate], Upstream]] = {
     anthropic.NAME: anthropic.upstream,
     apify.NAME: apify.upstream,
     stories.NAME: stories.upstream,
+    tavily.NAME: tavily.upstream,
 }
 
 

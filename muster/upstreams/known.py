@@ -16,6 +16,7 @@ class Allowed:
 
 KNOWN: Final[Mapping[str, Allowed]] = {
     "openai": Allowed(concurrency=64),  # its rates differ by account, and its answers tell them
+    "tavily": Allowed(),  # 100 or 1,000 calls a minute, by the key; it says nothing of them but 429
     "stories": Allowed(),  # its endpoint pairs are its limit
     "apify": Allowed(concurrency=64),  # actor runs; where a plan bears fewer, its answers say so
 }

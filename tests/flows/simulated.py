@@ -34,6 +34,8 @@ class Simulator:
             "APIFY_BASE_URL": self.address,
             "APIFY_TOKEN": "simulated",
             "STORIES_BASE_URL": self.address,
+            "TAVILY_BASE_URL": self.address,
+            "TAVILY_API_KEY": "simulated",
         }
 
     def calls(self, upstream: str) -> Counter[str]:
