@@ -3,6 +3,7 @@
 import typer
 
 from entrypoints.cli import (
+    articles,
     batches,
     clients,
     database,
@@ -35,6 +36,8 @@ Try it:            muster demo
 Import and run:    muster clients import clients.csv
                    muster profiles import profiles.csv
                    muster run profiles posts --testing
+Articles:          muster articles "solar roofs" "heat pumps" --parallel 2
+                   muster articles --from-file keywords.csv --plan
 The night:         muster trigger --force
                    muster watch
                    muster verify --repair
@@ -76,6 +79,7 @@ app.add_typer(database.app, name="db")
 for command in (
     demo.demo,
     run.run,
+    articles.articles,
     trigger.trigger,
     watch.watch,
     batches.batches,
