@@ -49,12 +49,8 @@ async def articles(
         async with open_book(settings) as book:
             run_mode = mode_for(settings, mode)
             if run is None:
-                given = merge([*typed(keywords), *(from_file(str(_place(file))) if file else ())])
-                if not given.texts:
-                    raise BadInput("No keyword was given: fill in keywords or file.")
-                asked = Commission(
-                    given.texts, _place(output_dir), run_mode, client, parallel, dry_run, continue_on_error
-                )
+                texts, folder = _given(keywords, file), _place(output_dir)
+                asked = Commission(texts, folder, run_mode, client, parallel, dry_run, continue_on_error)
                 run = int((await commit(book, settings, asked))["run_id"])
             try:
                 await work_client(client, [WorkloadName(Articles.name)], run_mode, run)
@@ -62,6 +58,13 @@ async def articles(
                 await book.runs.close(run)
                 summary = await _written(book, run)
     return summary
+
+
+def _given(keywords: list[str], file: str | None) -> tuple[str, ...]:
+    given = merge([*typed(keywords), *(from_file(str(_place(file))) if file else ())])
+    if not given.texts:
+        raise BadInput("No keyword was given: fill in keywords or file.")
+    return given.texts
 
 
 def _place(name: str) -> Path:

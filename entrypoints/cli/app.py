@@ -79,7 +79,6 @@ app.add_typer(database.app, name="db")
 for command in (
     demo.demo,
     run.run,
-    articles.articles,
     trigger.trigger,
     watch.watch,
     batches.batches,
@@ -97,4 +96,5 @@ for command in (
     simulate.simulate,
 ):
     app.command()(command)
+app.command("articles", help=articles.HELP)(articles.articles)
 app.command("verify")(verify.verify_)

@@ -73,6 +73,25 @@ OfClient = Annotated[str, typer.Option(help="Whose they are; a client that is no
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show nothing while it is worked.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object at the end.")]
 
+HELP: Final = """Research a batch of keywords and write an article about each, into a folder of its own.
+
+Keywords are worked one after the other, or --parallel N at once and never more. The first failure ends it: nothing
+new is begun, what is in flight is finished and kept; with --continue-on-error all are worked, and the failures are
+told at the end. Ctrl+C does the same as a failure, a second one ends at once. --resume goes on and pays for nothing
+twice.
+
+Exit codes: 0 all written; 1 some failed or are open; 2 usage; 3 configuration or connection; 130 interrupted.
+
+\b
+muster articles "solar roofs" "heat pumps"
+muster articles --from-file keywords.csv --parallel 3 --output-dir ./production
+cat keywords.txt | muster articles --from-file - --continue-on-error --csv results.csv
+muster articles "competitor one" "competitor two" --dry-run --parallel 2
+muster articles --from-file keywords.jsonl --parallel auto --plan
+muster articles "solar roofs" "heat pumps" --resume
+muster articles --resume --batch 12
+"""
+
 
 def articles(
     context: typer.Context,
@@ -90,24 +109,7 @@ def articles(
     no_progress: NoProgress = False,
     as_json: AsJson = False,
 ) -> None:
-    """Research a batch of keywords and write an article about each, into a folder of its own.
-
-    Keywords are worked one after the other, or --parallel N at once and never more. The first failure ends it: nothing
-    new is begun, what is in flight is finished and kept; with --continue-on-error all are worked, and the failures are
-    told at the end. Ctrl+C does the same as a failure, a second one ends at once. --resume goes on and pays for nothing
-    twice.
-
-    Exit codes: 0 all written; 1 some failed or are open; 2 usage; 3 configuration or connection; 130 interrupted.
-
-    \b
-    muster articles "solar roofs" "heat pumps"
-    muster articles --from-file keywords.csv --parallel 3 --output-dir ./production
-    cat keywords.txt | muster articles --from-file - --continue-on-error --csv results.csv
-    muster articles "competitor one" "competitor two" --dry-run --parallel 2
-    muster articles --from-file keywords.jsonl --parallel auto --plan
-    muster articles "solar roofs" "heat pumps" --resume
-    muster articles --resume --batch 12
-    """  # noqa: D301, click's own sign for "do not wrap"
+    """Research a batch of keywords and write an article about each, into a folder of its own."""
     given = merge([*typed(keywords or ()), *_of_files(from_files or ())])
     _check_words(context, bool(given.texts), resume, batch, csv)
     for twice in given.twice:

@@ -13,11 +13,11 @@ from muster.ledger.beats import is_alive
 from muster.ledger.database import Database, Row, Tx, reads, writes
 from muster.ledger.live import LANE
 from muster.ledger.proving import decisions_of, evidence_of
-from muster.ledger.tables import BATCH, RUN, RUN_CLIENT
+from muster.ledger.tables import BATCH, ITEM, RUN, RUN_CLIENT
 from muster.limits import Mode
 from muster.manifest import hash_of, manifest_of
 from muster.selection import Decision
-from muster.states import CLOSED_BATCHES, OPEN_BATCHES, BatchState, RunState
+from muster.states import CLOSED_BATCHES, OPEN_BATCHES, BatchState, ItemState, RunState
 
 RECONCILE: Final = "reconcile"
 CHECK: Final = "check"
@@ -164,7 +164,7 @@ class Runs:
         """
         run = await tx.row(select(RUN).where(RUN.c.id == run_id).with_for_update())
         batches = await tx.rows(select(BATCH.c.id, BATCH.c.state, BATCH.c.reason).where(BATCH.c.run_id == run_id))
-        is_over = all(row["state"] in CLOSED_BATCHES for row in batches) and not await _has_lanes(tx, run_id)
+        is_over = all(row["state"] in CLOSED_BATCHES for row in batches) and not await _is_called(tx, run_id)
         if run is None or run["state"] != RunState.RUNNING or run["planned_at"] is None or not is_over:
             return False
         reasons = [f"batch {row['id']}: {row['reason']}" for row in batches if row["state"] == BatchState.FAILED]
@@ -184,8 +184,11 @@ async def _insert(tx: Tx, new: NewRun) -> tuple[int | None, str]:
     return await tx.value(tx.insert(RUN).values(row).on_conflict_do_nothing().returning(RUN.c.id)), key
 
 
-async def _has_lanes(tx: Tx, run_id: int) -> bool:
-    here = select(LANE.c.beat_at).join(BATCH, BATCH.c.id == LANE.c.batch_id).where(BATCH.c.run_id == run_id)
+async def _is_called(tx: Tx, run_id: int) -> bool:
+    """Whether living lanes still finish items, of batches that were stopped before their end."""
+    running = (ITEM.c.batch_id == BATCH.c.id) & (ITEM.c.state == ItemState.RUNNING)
+    here = select(LANE.c.beat_at).join(ITEM, ITEM.c.lane == LANE.c.id).join(BATCH, running)
+    here = here.where(BATCH.c.run_id == run_id).distinct()
     now = await tx.now()
     return any(is_alive(row["beat_at"], now, tx.stale_after) for row in await tx.rows(here))
 

@@ -42,6 +42,10 @@ class Simulator:
         """How often each profile was asked about."""
         return Counter(self._seen()["calls"][upstream])
 
+    def order(self, upstream: str) -> list[str]:
+        """Who was asked about, in the order of the first calls."""
+        return list(self._seen()["calls"][upstream])
+
     def most_in_flight(self, upstream: str) -> int:
         return int(self._seen()["max_in_flight"][upstream])
 
