@@ -197,7 +197,7 @@ def test_results_are_exported_as_csv_that_no_spreadsheet_runs(muster: Muster, si
     said = muster("articles", evil, "plain", "--csv", "results.csv")
 
     assert said.code == 0
-    rows = list(csv.DictReader((drafts.parent / "results.csv").open()))
+    rows = list(csv.DictReader((drafts.parent / "results.csv").read_text().splitlines()))
     assert [it["keyword"] for it in rows] == [f"'{evil}", "plain"]
     assert [it["state"] for it in rows] == ["succeeded", "succeeded"]
 
