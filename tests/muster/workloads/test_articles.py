@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from muster.drafts import LONGEST_NAME
+from muster.drafts import LONGEST_NAME, keep
 from muster.ledger.database import Row
+from muster.limits import Mode
 from muster.states import BatchState, ItemState
 from tests.drain import World
 
@@ -94,19 +95,18 @@ async def test_both_steps_are_remembered_with_their_cost(desk: World, tmp_path: 
     assert all(it["result"]["cost_micros"] == it["cost_micros"] for it in closed.values())
 
 
-async def test_a_folder_in_place_before_it_was_settled_is_found_again(desk: World, tmp_path: Path, monkeypatch: Any):
-    from muster.workloads import articles  # noqa: PLC0415
-
-    real = articles.keep
+async def test_a_folder_in_place_before_it_was_settled_is_found_again(
+    desk: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
 
     def keep_and_die(*said: Any, **more: Any) -> Any:
-        real(*said, **more)
+        keep(*said, **more)
         raise OSError(5, "gone at the worst moment")
 
-    monkeypatch.setattr(articles, "keep", keep_and_die)
-    paused = await worked(desk, tmp_path, "one")
-    monkeypatch.setattr(articles, "keep", real)
-    (tmp_path / f"{'.muster-'}left").mkdir()
+    with monkeypatch.context() as dying:
+        dying.setattr("muster.workloads.articles.keep", keep_and_die)
+        paused = await worked(desk, tmp_path, "one")
+    (tmp_path / ".muster-left").mkdir()
     await desk.book.orders.resume(paused["id"])
 
     batch = await worked(desk, tmp_path, "one")
@@ -198,8 +198,6 @@ async def test_the_second_upstreams_rate_is_kept_to_and_its_429_slows_it_alone(d
 
 
 async def test_testing_mode_takes_five_keywords(desk: World, tmp_path: Path):
-    from muster.limits import Mode  # noqa: PLC0415
-
     only = {"keywords": [f"k{n}" for n in range(9)], "output_dir": str(tmp_path), "name": "x"}
     (batch,) = await desk.run("articles", only=only, mode=Mode.TESTING)
 
