@@ -41,7 +41,8 @@ async def articles(
         continue_on_error: Go on after a failure. By default the first one ends it.
         output_dir: The folder, where the worker runs, in which each keyword gets a folder of its own.
         client: Whose articles they are; a client that is not there is made.
-        mode: `testing` takes 5 keywords at most. Left empty, FIRE_AND_FORGET_BATCH_PROCESS_TESTING decides.
+        mode: `testing` is a small live sample: 5 keywords at most. Left empty,
+            FIRE_AND_FORGET_BATCH_PROCESS_TESTING decides.
         run: The number of a run of articles that is gone on with. Left empty, a new one is opened.
     """
     settings = Settings.read()

@@ -1,4 +1,4 @@
-"""Stopping at the first failure, no more at once than is allowed, going on: each exact in the ledger, on both databases."""
+"""Stopping at the first failure, no more at once than allowed, going on: each exact, on both databases."""
 
 import pytest
 
