@@ -114,9 +114,10 @@ async def _redraw(watch: Watch) -> None:
         try:
             while True:
                 look = await watch.look()
+                live.update(_picture(look))
                 for line in map(_closed_line, look.closed):
                     live.console.print(line, markup=False, emoji=False, style="dim")
-                live.update(_picture(look), refresh=True)
+                live.refresh()
                 await asyncio.sleep(LOOK_S)
         finally:
             live.update("", refresh=True)
