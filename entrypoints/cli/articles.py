@@ -1,10 +1,12 @@
 """`muster articles`: keywords researched and written about, a folder each; worked here, or as the flow."""
 
+import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any, Final
 
 import typer
@@ -31,7 +33,7 @@ from muster.commissions import (
     write_manifest,
 )
 from muster.drafts import check_writable
-from muster.errors import BadInput, ConfigurationError, Interrupted
+from muster.errors import BadInput, Busy, ConfigurationError, Interrupted
 from muster.keywords import STDIN, from_file, merge, typed
 from muster.ledger import Book
 from muster.ledger.database import Row
@@ -45,6 +47,7 @@ from muster.wiring import open_book
 
 AUTO: Final = "auto"
 MANY: Final = 5  # keywords at once, above which it is said what that may do
+PATIENCE: Final = 2  # times the silence after which somebody is dead
 GRACE_S: Final = 600.0  # a call in flight is paid for, and may take minutes
 
 KeywordArguments = Annotated[list[str] | None, typer.Argument(metavar="KEYWORD", help="What to write about.")]
@@ -204,10 +207,33 @@ async def _batch(book: Book, settings: Settings, asked: Commission, how: _How) -
     batch = await (_known(book, how.batch) if how.batch is not None else found_again(book, asked))
     dry_run = bool(batch["request"]["dry_run"])
     await _check(settings, replace(asked, folder=Path(batch["request"]["output_dir"]), dry_run=dry_run))
-    opened = await book.orders.go_on(batch["id"], worked_as(batch, parallel, how.continue_on_error))
-    again = f", {counted(opened, 'failed keyword')} among them" if opened else ""
-    note(f"Going on with batch {batch['id']}: {counted(batch['remaining'] + opened, 'keyword')} to do{again}.")
+    opened = await _opened_again(book, batch, worked_as(batch, parallel, how.continue_on_error))
+    if opened is not None:
+        again = f", {counted(opened, 'failed keyword')} among them" if opened else ""
+        note(f"Going on with batch {batch['id']}: {counted(batch['remaining'] + opened, 'keyword')} to do{again}.")
     return await book.readings.batch(batch["id"])
+
+
+async def _opened_again(book: Book, batch: Row, limits: Mapping[str, Any]) -> int | None:
+    """How many failed keywords were opened again; None where somebody else works the batch.
+
+    A driver that was killed a moment ago seems to live, as do its calls, until it has been silent for long enough.
+    """
+    end, said = monotonic() + PATIENCE * book.stale_after_s, False
+    while True:
+        try:
+            if (opened := await book.orders.go_on(batch["id"], limits)) is not None:
+                return opened
+            seen = await book.readings.batch(batch["id"])
+            if seen["beat_at"] != batch["beat_at"] or signals.stopping():
+                return None
+        except Busy:
+            if monotonic() > end or signals.stopping():
+                raise
+        if not said:
+            said = True
+            note(f"Batch {batch['id']} was worked a moment ago; after {book.stale_after_s:g} s of silence it goes on.")
+        await asyncio.sleep(min(0.5, book.stale_after_s / 10))
 
 
 async def _known(book: Book, batch_id: int) -> Row:
@@ -237,8 +263,7 @@ async def _say_line(book: Book, batch: Row) -> None:
     if other["id"] != batch["id"]:
         note(f"Batch {batch['id']} waits for batch {other['id']} of the same client, which {other['driver']} works.")
     else:
-        silent = f"if it is silent for {book.stale_after_s:g} s, it is taken over"
-        note(f"Batch {batch['id']} is worked by {batch['driver']}; {silent}.")
+        note(f"Batch {batch['id']} is worked by {batch['driver']}; this shows how it ends.")
 
 
 async def _as_flow(batch: Row) -> None:

@@ -21,7 +21,7 @@ from muster.states import BatchState, ItemState, RunState
 
 _B: Final = BatchState
 MAY_START: Final = (_B.QUEUED,)
-MAY_GO_ON: Final = (_B.QUEUED,)
+MAY_GO_ON: Final = (_B.QUEUED, _B.IN_PROGRESS)  # in progress: its driver is silent
 MAY_PAUSE: Final = (_B.IN_PROGRESS,)
 MAY_RESUME: Final = (_B.PAUSED, _B.FAILED)
 MAY_CANCEL: Final = (_B.QUEUED, _B.IN_PROGRESS, _B.PAUSED, _B.FAILED)
@@ -131,11 +131,11 @@ class Orders:
         return opened
 
     @writes
-    async def go_on(self, tx: Tx, batch_id: int, limits: Mapping[str, Any]) -> int:
-        """Let a batch go on whose driver has gone, its failed items opened again; how many these are.
+    async def go_on(self, tx: Tx, batch_id: int, limits: Mapping[str, Any]) -> int | None:
+        """Let a batch go on whose driver has gone or is silent, its failed items opened again; how many these are.
 
-        Some of its limits may be changed, those that say how it is worked. What succeeded is not repeated. One that is
-        being worked is left to its driver.
+        Some of its limits may be changed, those that say how it is worked. What succeeded is not repeated. One that a
+        living driver works is left to it: None.
 
         Raises:
             NotFound: no such batch, or nothing of it is open or failed.
@@ -143,12 +143,12 @@ class Orders:
             WrongState: it was cancelled.
         """
         batch = await lock_any_batch(tx, batch_id)
-        if batch["state"] == _B.IN_PROGRESS:
-            return 0
+        now = await tx.now()
+        if batch["state"] == _B.IN_PROGRESS and is_alive(batch["beat_at"], now, tx.stale_after):
+            return None
         _check(batch, "resumed", (*MAY_GO_ON, *MAY_RESUME, *MAY_REDRIVE))
         if batch["remaining"] == batch["failed"] == 0:
             raise NotFound(f"There is nothing to resume: batch {batch_id} is done, and none of its items failed.")
-        now = await tx.now()
         failed = ITEM.c.batch_id == batch_id, ITEM.c.state == ItemState.FAILED
         opened = await tx.run(update(ITEM).where(*failed).values(_reopened(now)))
         changed = Limits.model_validate({**batch["limits"], **limits}).model_dump(mode="json")

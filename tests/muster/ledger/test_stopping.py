@@ -9,6 +9,7 @@ from muster.ledger.lease import Lease
 from muster.limits import Terms
 from muster.outcomes import ErrorKind, Failed, Outcome, Retry, Succeeded
 from muster.states import BatchState
+from tests.conftest import Clock
 from tests.factories import a_lease, no_rows
 
 BROKEN = Failed(kind=ErrorKind.REJECTED, error="no good")
@@ -104,7 +105,7 @@ async def test_going_on_opens_what_failed_changes_how_it_is_worked_and_repeats_n
 async def test_going_on_waits_for_calls_in_flight_and_for_what_is_there_to_do(book: Book):
     lease = await a_lease(book, 3, lanes=("one", "two"), fail_fast=True)
     failing, flying = await claim(book, lease, "one", 1), await claim(book, lease, "two", 1)
-    assert await book.orders.go_on(lease.batch_id, {}) == 0  # its driver is at it
+    assert await book.orders.go_on(lease.batch_id, {}) is None  # its driver is at it
     await settle(book, lease, "one", failing, BROKEN)
 
     with pytest.raises(Busy, match="still in flight"):
@@ -118,6 +119,18 @@ async def test_going_on_waits_for_calls_in_flight_and_for_what_is_there_to_do(bo
     await settle(book, done, "one", await claim(book, done, "one", 1), Succeeded())
     with pytest.raises(NotFound, match="nothing to resume"):
         await book.orders.go_on(done.batch_id, {})
+
+
+async def test_a_batch_whose_driver_was_killed_goes_on_with_what_had_failed(book: Book, clock: Clock):
+    lease = await a_lease(book, 3)
+    await settle(book, lease, "one", await claim(book, lease, "one", 1), BROKEN)
+    await claim(book, lease, "one", 1)
+    clock.pass_(3600)
+
+    assert await book.orders.go_on(lease.batch_id, {}) == 1
+
+    assert await state(book, lease) is BatchState.QUEUED
+    assert await book.readings.count_by_state(lease.batch_id) == {"pending": 3}
 
 
 async def test_what_a_step_cost_is_recorded_once_and_with_it(book: Book):
