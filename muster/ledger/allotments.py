@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import bindparam, case, delete, exists, func, select, update
+from sqlalchemy import bindparam, case, delete, func, select, update
 
 from muster.allotment import Grant, Report
 from muster.ledger.database import Row, Tx
@@ -33,7 +33,8 @@ _FORGET: Final = delete(ALLOTMENT).where(
     _a.upstream == bindparam("of"), _a.lane != bindparam("me"), _a.expires_at < bindparam("now", type_=_a.beat_at.type)
 )
 _OWN: Final = ITEM.alias("own").c
-_IS_BESIDE: Final = ~exists().where(_OWN.batch_id == _a.batch_id, _OWN.upstream == _a.upstream)  # any item may call it
+_OWNS: Final = select(_OWN.id).where(_OWN.batch_id == _a.batch_id, _OWN.upstream == _a.upstream)
+_IS_BESIDE: Final = ~_OWNS.correlate(ALLOTMENT).exists()  # no item has the upstream as its own: any may call it
 _IN_FLIGHT: Final = (
     select(func.count())
     .select_from(ITEM)

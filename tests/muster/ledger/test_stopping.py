@@ -2,6 +2,7 @@
 
 import pytest
 
+from muster.allotment import Report
 from muster.errors import Busy, NotFound, WrongState
 from muster.landing import Claimed, land
 from muster.ledger import Book
@@ -145,3 +146,21 @@ async def test_what_a_step_cost_is_recorded_once_and_with_it(book: Book):
     assert [it["cost_micros"] async for it in book.readings.items(lease.batch_id)] == [700]
     await settle(book, lease, "one", [item], Succeeded(cost_micros=5))
     assert (await book.readings.batch(lease.batch_id))["cost_micros"] == 705
+
+
+async def test_calls_beside_an_items_own_upstream_count_after_a_kill(book: Book, clock: Clock):
+    """As many as the dead lane had items running, also at an upstream that no item has as its own."""
+    lease = await a_lease(book, 9, lanes=("one", "two"))
+    await claim(book, lease, "one", 2, Terms(beside=("second",)))
+    busy = {name: Report(held=2, most=4, longest_s=30.0) for name in ("web", "second", "third")}
+    await book.lanes.beat(lease, "one", busy)
+    await book.batches.beat(lease)
+    clock.pass_(15)
+    await book.batches.beat(lease)
+    await book.lanes.beat(lease, "two")
+    clock.pass_(10)  # `one` is silent by now, `two` is not
+
+    await book.batches.beat(lease)
+
+    held = {it["name"]: it["in_flight"] for it in await book.upstreams.all()}
+    assert {name: held[name] for name in busy} == {"web": 2, "second": 2, "third": 2}
