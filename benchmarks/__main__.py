@@ -7,9 +7,10 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import engine, limits, memory, neighbour, prefect_calls, prompts, starting, takeover
+from benchmarks import articles, engine, limits, memory, neighbour, prefect_calls, prompts, starting, takeover
 
 ALL = {
+    "articles": articles.measure,
     "engine": engine.measure,
     "limits": limits.measure,
     "memory": memory.measure,

@@ -9,7 +9,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 
 NAME: Final = "muster: a driver crashed"
 RECONCILE: Final = "reconcile/reconcile"
-DRIVERS: Final = ("nightly", "drive", "client", "stories", "reconcile")  # flows whose run may hold leases
+DRIVERS: Final = ("nightly", "drive", "client", "stories", "articles", "reconcile")  # flows whose run may hold leases
 
 
 async def set_up_automations() -> list[str]:

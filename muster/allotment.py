@@ -82,11 +82,16 @@ class TooLate(Exception):
 
 
 class Timely:
-    """A lane's way out for one attempt: its first call is made in its send slot or not at all."""
+    """A lane's way out for one attempt: its first call to an upstream is made in its send slot or not at all."""
 
-    def __init__(self, caller: Caller, upstream: str, slot: Slot) -> None:
-        self._caller, self._upstream = caller, upstream
-        self._slot: Slot | None = slot
+    def __init__(self, caller: Caller, upstream: str, slot: Slot | None) -> None:
+        self._caller = caller
+        self.expect(upstream, slot)
+
+    def expect(self, upstream: str, slot: Slot | None) -> None:
+        """The next call is to this upstream, in this slot, where its rate is limited."""
+        self._upstream, self._slot = upstream, slot
+        self.has_called = False
 
     async def send(self, call: Call, *, upstream: str, timeout: float) -> Answer:  # noqa: ASYNC109, the caller keeps it
         """Send as `Caller.send` does.
@@ -95,10 +100,11 @@ class Timely:
             Unanswered: as there.
             TooLate: the attempt took too long to come to its first call.
         """
-        if self._slot is not None and upstream == self._upstream:
+        if upstream == self._upstream:
             slot, self._slot = self._slot, None
-            if boot_time() > slot.latest:
+            if slot is not None and boot_time() > slot.latest:
                 raise TooLate
+            self.has_called = True
         return await self._caller.send(call, upstream=upstream, timeout=timeout)
 
     @property

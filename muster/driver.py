@@ -83,7 +83,8 @@ async def _suspects(book: Book, settings: Settings, lease: Lease) -> list[BaseEx
     suspects = await book.readings.suspects(lease.batch_id)
     if not suspects or signals.stopping():
         return []
-    lanes = (work_apart(book, lease, settings, alone=True) for _ in range(min(suspects, settings.lanes)))
+    allowed = Limits.model_validate((await book.readings.batch(lease.batch_id))["limits"]).lanes
+    lanes = (work_apart(book, lease, settings, alone=True) for _ in range(min(suspects, allowed)))
     ended = await asyncio.gather(*lanes, return_exceptions=True)
     return [it for it in ended if isinstance(it, BaseException)]
 

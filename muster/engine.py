@@ -52,10 +52,15 @@ class Lane:
         self._book, self._caller, self._settings, self._job, self._stopping = book, caller, settings, job, stopping
         self._claimed: deque[Claimed] = deque()
         self._landed: list[Landing] = []
-        self._attempts = Attempts(book, caller, settings, job, self.name, self._landed.append, self._ended)
+        self._attempts = Attempts(
+            book, caller, settings, job, self.name, self._landed.append, self._ended, self._queued
+        )
         self._look = asyncio.Event()
         self._speak = asyncio.Event()  # there is something that the ledger should hear before the next beat
         self._look_at = self._timer_at = 0.0
+        self._may_claim_ahead = not (
+            job.alone or job.limits.fail_fast or job.terms.target is not None or job.terms.at_once is not None
+        )
         self._ahead = self._least_ahead = job.limits.in_flight // 2  # items claimed beyond the free slots
         self._idle_s = IDLE_S
         self._failure: BaseException | None = None
@@ -148,21 +153,25 @@ class Lane:
 
     def _wants(self) -> Mapping[str, int]:
         """How many items of each upstream to claim: what its allotment lets begin, and as many as one turn closes."""
-        limits, terms = self._job.limits, self._job.terms
+        limits = self._job.limits
         have = len(self._attempts) + len(self._claimed)
-        ahead = self._ahead if terms.target is None and not self._job.alone else 0
+        ahead = self._ahead if self._may_claim_ahead else 0
         n = limits.in_flight + ahead - have
-        if n < max(1, limits.in_flight // 4) and have:
-            return {}  # a few free slots do not earn a transaction
+        if n < (1 if self._job.terms.at_once else max(1, limits.in_flight // 4)) and have:
+            return {}  # a few free slots do not earn a transaction, but for long attempts
         now, in_hand = boot_time(), Counter(it.upstream for it in self._claimed)
         stopped = self._standing.stopped if self._standing else {}
         could = {
-            name: it.claimable(now, CLAIM_FOR_S, ahead) - in_hand[name]
+            name: it.claimable(now, self._patience(CLAIM_FOR_S), ahead) - in_hand[name]
             for name, it in self._attempts.allotments.items()
-            if name not in stopped
+            if name not in {*stopped, *self._job.terms.beside}
         }
         open_to = {name: most for name, most in could.items() if most > 0}
         return {name: min(most, max(1, n // len(open_to))) for name, most in open_to.items()}
+
+    def _patience(self, seconds: float) -> float:
+        """For how long an item may be in hand and not begun: where the first failure ends all, not at all."""
+        return 0.0 if self._job.limits.fail_fast else seconds
 
     def _held_ids(self) -> list[int]:
         return [*(it.id for it in self._claimed), *self._attempts.ids, *(it.item.id for it in self._landed)]
@@ -178,12 +187,23 @@ class Lane:
                 self._landed.append(give_back(item))
             elif not wait:
                 self._attempts.start(item)
-            elif wait > HAND_BACK_S:
+            elif wait > self._patience(HAND_BACK_S):
                 self._landed.append(give_back(item))
             else:
                 waiting.append(item)
                 self._look_in(wait)
         self._claimed.extendleft(reversed(waiting))
+        self._admit()
+
+    def _admit(self) -> None:
+        """Let attempts go on that wait for a place at another upstream."""
+        wait = self._attempts.line.admit(boot_time())
+        if wait < BEAT_S:  # else a beat comes first
+            self._look_in(wait)
+
+    def _queued(self) -> None:
+        self._speak.set()
+        self._look.set()
 
     def _look_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -227,7 +247,7 @@ class Lane:
 
     async def _say(self) -> None:
         """Beat: tell the ledger how the lane stands with its upstreams, and take what it may use of them now."""
-        asked_at, in_hand = boot_time(), Counter(it.upstream for it in self._claimed)
+        asked_at, in_hand = boot_time(), Counter(it.upstream for it in self._claimed) + self._attempts.line.waiting
         mine = self._attempts.allotments
         reports = {name: it.report(asked_at, in_hand[name], self._caller.room(name)) for name, it in mine.items()}
         self._standing, grants = await self._book.lanes.beat(self._job.lease, self.name, reports)
@@ -238,11 +258,13 @@ class Lane:
     async def _finish_calls(self) -> None:
         """Let calls in flight finish: all of them, or on a stop those that end within the grace."""
         self._claimed.clear()  # `leave` gives them back
+        self._attempts.line.close()
         end = float("inf")
         while self._attempts and not self._has_failed() and boot_time() < end:
             if self._stopping():
                 end = min(end, boot_time() + self._settings.stop_grace_seconds)
             await self._attempts.any_ended(min(IDLE_S, max(0.0, end - boot_time())))
+            self._admit()
             if self._landed:
                 await asyncio.sleep(GATHER_S)
                 await self._settle()

@@ -219,7 +219,7 @@ def checked(
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, the columns' names first, each with the number of the line it begins in."""
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path, read_bytes(path)), newline=""), strict=True)
     begins = 1
     try:
         for cells in reader:
@@ -230,11 +230,24 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise BadInput(f"{path}: nothing was imported; line {begins} is not CSV: {wrong}.") from None
 
 
-def _text(path: Path) -> str:
+def read_bytes(path: Path) -> bytes:
+    """All of a file.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as wrong:
         raise BadInput(f"{path}: {(wrong.strerror or 'cannot be read').lower()}.") from None
+
+
+def read_text(path: Path | str, data: bytes) -> str:
+    """What a file holds as text, without control characters.
+
+    Raises:
+        BadInput: it is none; the line is named.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as wrong:

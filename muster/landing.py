@@ -120,7 +120,8 @@ def _not_begun(item: Claimed, outcome: Retry) -> Landing:
     state = ItemState.WAITING if outcome.busy else ItemState.PENDING
     return Landing(
         item=item, state=state, tries=item.tries, wait=outcome.wait if outcome.busy else None, kind=outcome.kind,
-        error=outcome.error, attempted=False, pauses=outcome.pauses, notes=outcome.notes,
+        error=outcome.error, cost_micros=outcome.cost_micros, attempted=False, pauses=outcome.pauses,
+        notes=outcome.notes,
     )  # fmt: skip
 
 

@@ -39,6 +39,10 @@ class Limits(BaseModel):
     posts_target: int | None = Field(ge=0, description="posts gained; none set means that nothing is harvested")
     posts_per_profile: int = Field(ge=0, description="posts asked of one profile")
     stories_target: int | None = Field(None, ge=0, description="stories found; none set means that all are looked for")
+    keywords: int | None = Field(None, ge=0, description="keywords that are written about; none set means all")
+    at_once: int | None = Field(None, ge=1, description="items begun and not ended, over all lanes; none set: any")
+    fail_fast: bool = Field(False, description="after the first item that fails nothing new is begun")
+    dry_run: bool = Field(False, description="articles: the research alone")
     pairs: int | None = Field(None, ge=0, description="endpoint pairs that there were when the batch was opened")
     tries: int = Field(ge=1, description="tries of an item before it fails")
     lanes: int = Field(ge=1)
@@ -55,6 +59,8 @@ class Terms:
     claim: int | None = None  # most items a lane takes at one time
     target: int | None = None  # the allowance that all items share
     per_item: int = 0  # most of the allowance that one item may use
+    at_once: int | None = None  # most items that are begun and not ended, over all lanes
+    beside: tuple[str, ...] = ()  # upstreams that attempts call beside their item's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,7 @@ TESTING_CAPS: Final[Mapping[str, int]] = {
     "batch_size": 5,
     "max_batches": 1,
     "prompts": 5,
+    "keywords": 5,
     "posts_target": 5,
     "posts_per_profile": 2,
 }

@@ -12,6 +12,7 @@ KEYS: Final = {
     "gemini": "gemini_api_key",
     "anthropic": "anthropic_api_key",
     "apify": "apify_token",
+    "tavily": "tavily_api_key",
 }
 BASES: Final = {
     "openai": "openai_base_url",
@@ -19,6 +20,7 @@ BASES: Final = {
     "gemini": "gemini_base_url",
     "anthropic": "anthropic_base_url",
     "apify": "apify_base_url",
+    "tavily": "tavily_base_url",
 }
 
 

@@ -9,17 +9,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
+from muster.addresses import sqlalchemy_url
 from muster.errors import ConfigurationError
 from muster.pricing import MOST_MICROS, PROMPT_MODELS, Price, ProviderName, by_provider, read_prices
 
-DRIVERS: Final = {"postgres": "postgresql+asyncpg", "postgresql": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
 T = TypeVar("T")
 
 ALL_WORKLOADS: Final = ""  # the key of a number that stands alone
-WORKLOADS: Final = ("profiles", "posts", "prompts", "stories")
+WORKLOADS: Final = ("profiles", "posts", "prompts", "stories", "articles")
 MIN_SERVICE_LEVEL: Final = {"posts": 2, "prompts": 2}
 MOST_HOURS: Final = 24 * 366
 
@@ -100,6 +98,8 @@ class Settings(BaseSettings):
     anthropic_base_url: str = Field("https://api.anthropic.com", validation_alias=_named("ANTHROPIC_BASE_URL"))
     apify_token: SecretStr | None = Field(None, validation_alias=_named("APIFY_TOKEN"))
     apify_base_url: str = Field("https://api.apify.com", validation_alias=_named("APIFY_BASE_URL"))
+    tavily_api_key: SecretStr | None = Field(None, validation_alias=_named("TAVILY_API_KEY"))
+    tavily_base_url: str = Field("https://api.tavily.com", validation_alias=_named("TAVILY_BASE_URL"))
     scoring_model: str = Field("gpt-6-luna", description="model that scores profiles")
     scoring_input_micros: int = Field(
         100_000, ge=0, le=MOST_MICROS, description="micro-dollars per million input tokens"
@@ -123,6 +123,19 @@ class Settings(BaseSettings):
     )
     posts_actor: str = Field("harvestapi~linkedin-profile-posts", description="Apify actor that harvests posts")
     posts_window: str = Field("year", description="how far back posts are harvested: 24h, week, month, … any")
+
+    # Articles
+    article_model: str = Field("gpt-6.1-terra", description="model that writes articles")
+    article_words: int = Field(1200, ge=50, le=10_000, description="about how long an article is to be")
+    article_tokens: int = Field(8000, ge=100, le=100_000, description="most tokens of an article, thoughts included")
+    article_sources: int = Field(10, ge=1, le=20, description="most search results that an article stands on")
+    article_input_micros: int = Field(
+        1_000_000, ge=0, le=MOST_MICROS, description="micro-dollars per million input tokens"
+    )
+    article_output_micros: int = Field(
+        5_000_000, ge=0, le=MOST_MICROS, description="micro-dollars per million output tokens"
+    )
+    tavily_credit_micros: int = Field(8_000, ge=0, le=MOST_MICROS, description="micro-dollars per Tavily credit")
 
     # Stories, through endpoint pairs
     stories_base_url: str | None = Field(None, validation_alias=_named("STORIES_BASE_URL"))
@@ -212,7 +225,7 @@ class Settings(BaseSettings):
     @classmethod
     def _usable(cls, address: SecretStr | None) -> SecretStr | None:
         if address is not None:
-            _database(address.get_secret_value())
+            sqlalchemy_url(address.get_secret_value())
         return address
 
     @property
@@ -234,7 +247,7 @@ class Settings(BaseSettings):
         """The ledger's SQLAlchemy address, with its asynchronous driver; may hold a password."""
         if self.database_url is None:
             return f"sqlite+aiosqlite:///{self.home / 'muster.db'}"
-        return _database(self.database_url.get_secret_value()).render_as_string(hide_password=False)
+        return sqlalchemy_url(self.database_url.get_secret_value()).render_as_string(hide_password=False)
 
     @classmethod
     def read(cls) -> Self:
@@ -260,26 +273,6 @@ def variable(field: str) -> str:
     """The environment variable that sets a field."""
     alias = Settings.model_fields[field].validation_alias
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"MUSTER_{field.upper()}"
-
-
-def _database(address: str) -> URL:
-    """The address with its asynchronous driver; no sentence here repeats it, since it may hold a password."""
-    try:
-        url = make_url(address)
-    except (ArgumentError, ValueError):
-        url = URL.create("none")
-    plain, _, driver = url.drivername.partition("+")
-    if plain not in DRIVERS or (driver and url.drivername != DRIVERS[plain]):
-        raise ValueError("must look like postgresql://user:password@host/database or sqlite:///path/to/file")
-    if plain == "sqlite" and url.database in {None, "", ":memory:"}:
-        raise ValueError("needs a file, such as sqlite:///path/to/file; a ledger in memory would be forgotten")
-    if not 0 < (url.port or 5432) < 1 << 16:
-        raise ValueError("the port must be between 1 and 65535")
-    if "password" in url.query:
-        raise ValueError("the password belongs before the host, as in postgresql://user:password@host/database")
-    if sslmode := url.query.get("sslmode"):  # libpq's word, which hosting companies print; asyncpg's is `ssl`
-        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": sslmode})
-    return url.set(drivername=DRIVERS[plain])
 
 
 def _first_sentence(wrong: ValidationError) -> str:

@@ -1,6 +1,7 @@
 """What every workload keeps, and what an attempt is given to work with."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -13,7 +14,25 @@ from muster.outcomes import Outcome
 from muster.settings import Settings
 from muster.upstreams.caller import Sender
 
-Step = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
+
+class Step(Protocol):
+    """The memory of paid sub-calls."""
+
+    async def __call__(
+        self, name: str, call: Callable[[], Awaitable[Any]], cost: Callable[[Any], int | None] | None = None
+    ) -> Any:
+        """Run a call once for the item; `cost` reads from its result what it cost, in micro-dollars."""
+        ...
+
+
+@dataclass(slots=True)
+class Place:
+    """The right to one call to an upstream; whoever makes it says how many tokens of a language model it used."""
+
+    tokens: int = 0
+
+
+TakePlace = Callable[[str], AbstractAsyncContextManager[Place]]
 
 
 class Upstream(Protocol):
@@ -33,7 +52,8 @@ class Context:
     """What an attempt is given: the batch's limits, the ledger to read in, the upstreams, the memory of paid sub-calls.
 
     `step(name, call)` runs `call` once for the item: its JSON result is durable before the attempt goes on, and a later
-    attempt gets it back instead of paying again.
+    attempt gets it back instead of paying again. An attempt begins with a place at its item's upstream; for a call to
+    another one of its batch it goes through `async with place(name)`, which waits until that one's limits allow it.
     """
 
     limits: Limits
@@ -41,6 +61,7 @@ class Context:
     book: Book
     caller: Sender
     step: Step
+    place: TakePlace
     lane: str = ""  # who attempts it
 
     def upstream(self, adapter: type[U]) -> U:

@@ -37,6 +37,8 @@ class World:
                 "APIFY_BASE_URL": "http://simulator",
                 "APIFY_TOKEN": "sim",
                 "STORIES_BASE_URL": "http://simulator",
+                "TAVILY_BASE_URL": "http://simulator",
+                "TAVILY_API_KEY": "sim",
                 "stories_platform": "linkedin",
                 "pair_spacing_seconds": 0,
                 "providers": ("openai",),

@@ -3,6 +3,7 @@
 import typer
 
 from entrypoints.cli import (
+    articles,
     batches,
     clients,
     database,
@@ -35,6 +36,8 @@ Try it:            muster demo
 Import and run:    muster clients import clients.csv
                    muster profiles import profiles.csv
                    muster run profiles posts --testing
+Articles:          muster articles "solar roofs" "heat pumps" --parallel 2
+                   muster articles --from-file keywords.csv --plan
 The night:         muster trigger --force
                    muster watch
                    muster verify --repair
@@ -93,4 +96,5 @@ for command in (
     simulate.simulate,
 ):
     app.command()(command)
+app.command("articles", help=articles.HELP)(articles.articles)
 app.command("verify")(verify.verify_)

@@ -22,6 +22,7 @@ from muster.states import BreakerState
 from muster.upstreams.access import address
 from muster.wiring import open_book
 from muster.workloads import SHELF
+from muster.workloads.articles import Articles
 
 BREAKS_PREFECT: Final = {"fastapi": (0, 151), "sqlalchemy": (2, 1)}  # from these versions on
 
@@ -102,12 +103,14 @@ def _limits(upstream: Mapping[str, Any]) -> Finding:
 
 async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
     """A workload's key has to be set; a provider's only where there are prompts to be put to it."""
-    needed = {field: name for name, workload in SHELF.items() for field in workload.needs}
+    needed = {field: name for name, workload in SHELF.items() for field in workload.needs if name != Articles.name}
     prompts = await _active_prompts(settings)
     for upstream, field in KEYS.items():
         is_set = getattr(settings, field) is not None
         is_wanted = field in needed or (upstream in settings.providers and prompts > 0)
-        if is_set or is_wanted:
+        if not is_set and not is_wanted and field in Articles.needs:  # nothing of the night
+            yield Finding(upstream, True, f"{variable(field)} is not set; `muster articles` needs it")
+        elif is_set or is_wanted:
             yield Finding(upstream, is_set, f"{variable(field)} is {'set' if is_set else 'not set'}")
             yield await _answers(upstream, BASES[upstream], str(getattr(settings, BASES[upstream])))
 

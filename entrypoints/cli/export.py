@@ -76,14 +76,14 @@ async def _write_items(book: Book, batch_id: int, file: TextIO, as_format: Forma
         async for item in items:
             written += 1
             if as_format is Format.CSV:
-                table.writerow([_safe(item[name]) for name in ITEM_COLUMNS])
+                table.writerow([safe(item[name]) for name in ITEM_COLUMNS])
             else:
                 line = {name: item[name] for name in ITEM_COLUMNS}
                 file.write(orjson.dumps(line, default=str).decode() + "\n")
     return written
 
 
-def _safe(value: Any) -> Any:
+def safe(value: Any) -> Any:
     """A cell that no spreadsheet takes for a formula."""
     if isinstance(value, dict):
         value = orjson.dumps(value).decode()

@@ -24,6 +24,7 @@ from muster.report import counted
 from muster.running import work_run
 from muster.settings import Settings
 from muster.wiring import open_book
+from muster.workloads.articles import Articles
 
 OfNiche = Annotated[str | None, typer.Option(help="stories: only this niche of the client, up to its target.")]
 OfProfiles = Annotated[str | None, typer.Option(help="stories: only these handles of the client, parted by commas.")]
@@ -52,6 +53,8 @@ def run(
     """  # noqa: D301, click's own sign for "do not wrap"
     if priority not in PRIORITIES:
         raise BadInput(f"--priority {priority} must be between {min(PRIORITIES)}, begun first, and {max(PRIORITIES)}.")
+    if Articles.name in workloads:
+        raise BadInput("Articles are written about keywords: muster articles KEYWORD...")
     settings = Settings.read()
     mode = mode_for(settings, None if testing is None else Mode.TESTING if testing else Mode.NORMAL)
     clients = tuple(dict.fromkeys(client or ()))

@@ -32,13 +32,16 @@ _ROWS: Final = select(ALLOTMENT).where(_a.upstream == bindparam("of"))
 _FORGET: Final = delete(ALLOTMENT).where(
     _a.upstream == bindparam("of"), _a.lane != bindparam("me"), _a.expires_at < bindparam("now", type_=_a.beat_at.type)
 )
+_OWN: Final = ITEM.alias("own").c
+_OWNS: Final = select(_OWN.id).where(_OWN.batch_id == _a.batch_id, _OWN.upstream == _a.upstream)
+_IS_BESIDE: Final = ~_OWNS.correlate(ALLOTMENT).exists()  # no item has the upstream as its own: any may call it
 _IN_FLIGHT: Final = (
     select(func.count())
     .select_from(ITEM)
     .where(
         _i.batch_id == _a.batch_id,
         _i.lane == _a.lane,
-        _i.upstream == _a.upstream,
+        (_i.upstream == _a.upstream) | _IS_BESIDE,
         _i.state == ItemState.RUNNING,
     )
     .scalar_subquery()

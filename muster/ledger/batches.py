@@ -62,7 +62,7 @@ class Batches:
         if new.frozen is not None and (total, str(fingerprint)) != (new.frozen["items"], new.frozen["hash"]):
             said = f"The batch of {new.client_id} {new.workload} is gone and cannot be planned again as it was"
             raise WrongState(f"{said}; a new run plans what is due now.")
-        planned = {"total": total, "upstreams": sorted(upstreams)}
+        planned = {"total": total, "upstreams": sorted(upstreams.union(new.terms.beside))}
         await tx.run(update(BATCH).where(BATCH.c.id == batch_id).values(**planned, manifest_hash=str(fingerprint)))
         await log(tx, batch_id, now, "batch.queued", f"Queued with {total} items.", data=planned)
         return batch_id, True
@@ -105,7 +105,7 @@ class Batches:
         if batch["started_at"] is None:
             await log(tx, batch_id, now, "batch.started", "The first driver has begun it.", data={"driver": driver})
         await log(tx, batch_id, now, "batch.taken", f"Taken by {driver}; {returned} items given back.", data=said)
-        await end_after_return(tx, batch_id, now)
+        await end_after_return(tx, batch, now)
         return lease
 
     @writes
@@ -135,11 +135,11 @@ class Batches:
         await tx.run(sql.BEAT_BATCH, {"batch_id": lease.batch_id, "now": now})
         if is_past(batch["deadline_at"], now):
             await move_batch(tx, batch, BatchState.FAILED, deadline_passed(batch["id"], batch["deadline_at"]), now)
-            return await end_after_return(tx, lease.batch_id, now)
+            return await end_after_return(tx, batch, now)
         if not is_alive(batch["beat_at"], now, tx.stale_after / 2):
             return standing_of(batch)
         if await give_back_silent(tx, batch, now):
-            return await end_after_return(tx, lease.batch_id, now)
+            return await end_after_return(tx, batch, now)
         return standing_of(batch)
 
     @writes

@@ -31,6 +31,13 @@ async def ready_of(tx: Tx, batch: Row) -> Ready:
     return Ready(suspects, others)
 
 
+async def places_left(tx: Tx, batch: Row, terms: Terms) -> int | None:
+    """How many more items may be begun beside those that run in any lane; None where nothing caps them."""
+    if terms.at_once is None:
+        return None
+    return max(0, terms.at_once - int(await tx.value(sql.RUNNING, {"batch_id": batch["id"]})))
+
+
 async def due_items(
     tx: Tx, which: Executable, batch: Row, wants: Mapping[str, int], now: datetime, terms: Terms, room: int | None
 ) -> list[Row]:

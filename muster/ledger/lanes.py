@@ -14,17 +14,17 @@ from muster.errors import LeaseLost, Unsettled
 from muster.landing import Claimed, Landing
 from muster.ledger import statements as sql
 from muster.ledger.allotments import exchange, leave_upstreams
-from muster.ledger.claims import due_items, give_back_unheard, ready_of, reserve, start
+from muster.ledger.claims import due_items, give_back_unheard, places_left, ready_of, reserve, start
 from muster.ledger.database import Database, Tx, reads, writes
 from muster.ledger.journal import Level, log, log_notes, log_progress
 from muster.ledger.lease import Lease
 from muster.ledger.live import LANE
 from muster.ledger.returns import end_after_return, give_back, give_back_crashed
-from muster.ledger.standing import Standing, end_if_over, is_past, lock_batch, pause_for, standing_of
+from muster.ledger.standing import Standing, end_if_over, fail_at, is_past, lock_batch, pause_for, standing_of
 from muster.ledger.tables import ATTEMPT, STEP
 from muster.ledger.trouble import cause_of, passes
 from muster.limits import Terms
-from muster.states import CLOSED_ITEMS, BatchState
+from muster.states import CLOSED_ITEMS, BatchState, ItemState
 
 NO_REPORTS: Final[Mapping[str, Report]] = {}
 NONE_ABANDONED: Final[Mapping[str, int]] = {}
@@ -77,8 +77,9 @@ class Lanes:
             return [], standing_of(batch)  # a deadline's driver ends the batch at its next beat
         room = None if batch["target"] is None else batch["target"] - batch["gained"] - batch["reserved"]
         which = sql.DUE_SUSPECTS if alone else sql.DUE_ITEMS
-        found = await due_items(tx, which, batch, wants, now, terms, room)
-        claimed = reserve(found[:1] if alone else found, terms, room)
+        places = await places_left(tx, batch, terms)
+        found = await due_items(tx, which, batch, wants, now, terms, room) if places != 0 else []
+        claimed = reserve(found[: 1 if alone else places], terms, room)
         if claimed:
             await start(tx, claimed, lease, lane, now)
             return claimed, standing_of(batch)
@@ -118,11 +119,14 @@ class Lanes:
         (counts,) = await tx.rows(sql.COUNT, _counts(lease.batch_id, moved, sum(gained.values())))
         await log_progress(tx, batch, counts["remaining"], now)
         standing = await end_if_over(tx, batch, counts, stopped, now)
+        standing = await fail_at(tx, batch, standing, _failure(moved), now)
         return await pause_for(tx, batch, standing, next((it.pauses for it in moved if it.pauses), None), now)
 
     @writes
-    async def remember(self, tx: Tx, lease: Lease, lane: str, item: Claimed, name: str, result: Any) -> None:
-        """Make the result of a paid sub-call durable before the attempt goes on.
+    async def remember(
+        self, tx: Tx, lease: Lease, lane: str, item: Claimed, name: str, result: Any, cost_micros: int = 0
+    ) -> None:
+        """Make the result of a paid sub-call durable, with what it cost, before the attempt goes on.
 
         Raises:
             LeaseLost: the item is no longer this lane's.
@@ -132,7 +136,9 @@ class Lanes:
         if held is None or held["starts"] != item.starts:
             raise LeaseLost(f"Item {item.id} is no longer this lane's.")
         row = {"item_id": item.id, "name": name, "result": result, "at": await tx.now()}
-        await tx.run(tx.insert(STEP).on_conflict_do_nothing(), row)
+        if await tx.run(tx.insert(STEP).on_conflict_do_nothing(), row) and cost_micros:
+            await tx.run(sql.SPEND_ON_ITEM, {"item_id": item.id, "more_cost": cost_micros})
+            await tx.run(sql.SPEND, {"batch_id": lease.batch_id, "more_cost": cost_micros})
 
     @reads
     async def recall(self, tx: Tx, item: Claimed) -> dict[str, Any]:
@@ -171,7 +177,7 @@ class Lanes:
         batch = await lock_batch(tx, lease)
         await give_back(tx, batch, [lane])
         await leave_upstreams(tx, lane, abandoned)
-        await end_after_return(tx, lease.batch_id, await tx.now())
+        await end_after_return(tx, batch, await tx.now())
 
     @writes
     async def fallen(self, tx: Tx, lease: Lease, lane: str, why: str) -> int:
@@ -187,7 +193,7 @@ class Lanes:
         returned = await give_back_crashed(tx, batch, [lane], now, seen=True)
         said = f"The process of lane {lane} ended ({why}); {returned} items came back."
         await log(tx, lease.batch_id, now, "lane.fallen", said, level=Level.WARNING, data={"lane": lane})
-        await end_after_return(tx, lease.batch_id, now)
+        await end_after_return(tx, batch, now)
         return returned
 
 
@@ -203,6 +209,11 @@ async def _written(
         if passes(trouble):
             raise
         raise Unsettled(f"{type(trouble).__name__}: {cause_of(trouble)}") from trouble
+
+
+def _failure(moved: Sequence[Landing]) -> str | None:
+    """The first item that failed, and why."""
+    return next((f"{it.item.key!r}: {it.error}" for it in moved if it.state is ItemState.FAILED), None)
 
 
 def _dropped(lane: str, lease: Lease) -> str:

@@ -1,8 +1,8 @@
 """What a person orders of a batch: pause, resume, cancel, redrive; each says which states allow it and is one move."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, func, select, update
 
@@ -16,10 +16,12 @@ from muster.ledger.opening import deadline_of, latest_end
 from muster.ledger.returns import give_back_crashed, lanes_of, silent_lanes
 from muster.ledger.standing import lock_any_batch, move_batch
 from muster.ledger.tables import BATCH, ITEM, RUN
+from muster.limits import Limits
 from muster.states import BatchState, ItemState, RunState
 
 _B: Final = BatchState
 MAY_START: Final = (_B.QUEUED,)
+MAY_GO_ON: Final = (_B.QUEUED, _B.IN_PROGRESS)  # in progress: its driver is silent
 MAY_PAUSE: Final = (_B.IN_PROGRESS,)
 MAY_RESUME: Final = (_B.PAUSED, _B.FAILED)
 MAY_CANCEL: Final = (_B.QUEUED, _B.IN_PROGRESS, _B.PAUSED, _B.FAILED)
@@ -127,14 +129,44 @@ class Orders:
         failed = [ITEM.c.batch_id == batch_id, ITEM.c.state == ItemState.FAILED]
         meant = [*failed, *([ITEM.c.error_kind.in_(kinds)] if kinds else [])]
         meant += [ITEM.c.closed_at >= since] if since else []
-        opened = await tx.run(
-            update(ITEM).where(*meant).values({**_FRESH, "redrives": ITEM.c.redrives + 1, "due_at": now})
-        )
+        opened = await tx.run(update(ITEM).where(*meant).values(_reopened(now)))
         if not opened:
             raise NotFound(await _none_meant(tx, batch, failed))
         await queue_again(tx, batch, now)
         await tx.run(sql.COUNT, {"batch_id": batch_id, **sql.NO_COUNTS, "more_failed": -opened})
         await log(tx, batch_id, now, "batch.redriven", f"Failed items opened again by hand: {opened}.")
+        return opened
+
+    @writes
+    async def go_on(self, tx: Tx, batch_id: int, limits: Mapping[str, Any]) -> int | None:
+        """Let a batch go on whose driver has gone or is silent, its failed items opened again; how many these are.
+
+        Some of its limits may be changed, those that say how it is worked. What succeeded is not repeated. One that a
+        living driver works is left to it: None.
+
+        Raises:
+            NotFound: no such batch, or nothing of it is open or failed.
+            Busy: calls of it are still in flight.
+            WrongState: it was cancelled.
+        """
+        batch = await lock_any_batch(tx, batch_id)
+        now = await tx.now()
+        if batch["state"] == _B.IN_PROGRESS and is_alive(batch["beat_at"], now, tx.stale_after):
+            return None
+        _check(batch, "resumed", (*MAY_GO_ON, *MAY_RESUME, *MAY_REDRIVE))
+        if batch["remaining"] == batch["failed"] == 0:
+            raise NotFound(f"There is nothing to resume: batch {batch_id} is done, and none of its items failed.")
+        failed = ITEM.c.batch_id == batch_id, ITEM.c.state == ItemState.FAILED
+        opened = await tx.run(update(ITEM).where(*failed).values(_reopened(now)))
+        changed = Limits.model_validate({**batch["limits"], **limits}).model_dump(mode="json")
+        await tx.run(update(BATCH).where(BATCH.c.id == batch_id).values(limits=changed))
+        if batch["state"] == _B.QUEUED:
+            await _begin_anew(tx, batch, now)
+        else:
+            await queue_again(tx, batch, now)
+        await tx.run(sql.COUNT, {"batch_id": batch_id, **sql.NO_COUNTS, "more_failed": -opened})
+        said = f"Goes on by hand; failed items opened again: {opened}."
+        await log(tx, batch_id, now, "batch.resumed", said, data=dict(limits))
         return opened
 
 
@@ -146,6 +178,10 @@ _FRESH: Final = {
     "error_kind": None,
     "error": None,
 }
+
+
+def _reopened(now: datetime) -> dict[str, Any]:
+    return {**_FRESH, "redrives": ITEM.c.redrives + 1, "due_at": now}
 
 
 def _check(batch: Row, order: str, states: Sequence[BatchState]) -> None:

@@ -1,6 +1,6 @@
 """What people and reports read: batches, items, failures, events; nothing here writes."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from muster.ledger import statements as sql
 from muster.ledger.database import Database, Row, Tx, reads
 from muster.ledger.statements import REMAINING
 from muster.ledger.tables import ATTEMPT, BATCH, EVENT, ITEM, RUN, SETTING
-from muster.states import OPEN_BATCHES, BatchState, ItemState
+from muster.states import OPEN_BATCHES, WORKING_BATCHES, BatchState, ItemState
 
 STOPPED_WITHIN: Final = timedelta(days=7)
 
@@ -117,6 +117,31 @@ class Readings:
     async def events(self, tx: Tx, batch_id: int, most: int = 50) -> Sequence[Row]:
         """The newest lines of a batch's log, newest first."""
         return await tx.rows(select(EVENT).where(EVENT.c.batch_id == batch_id).order_by(EVENT.c.id.desc()).limit(most))
+
+    @reads
+    async def newest_batch(self, tx: Tx, key: str, states: Collection[BatchState]) -> Row | None:
+        """The newest batch whose key begins so that is in one of some states, or done with items that failed."""
+        with_failed = (BATCH.c.state == BatchState.DONE) & (BATCH.c.failed > 0)
+        meant = BATCH.c.key.startswith(key, autoescape=True) & (BATCH.c.state.in_(sorted(states)) | with_failed)
+        return await tx.row(whole_batches().where(meant).order_by(BATCH.c.id.desc()).limit(1))
+
+    @reads
+    async def at_work(self, tx: Tx, client_id: str, workload: str) -> Row | None:
+        """The batch of a client and workload that is in progress or paused: there is one at most."""
+        mine = (BATCH.c.client_id == client_id, BATCH.c.workload == workload)
+        return await tx.row(whole_batches().where(*mine, BATCH.c.state.in_(sorted(WORKING_BATCHES))))
+
+    @reads
+    async def running(self, tx: Tx, batch_id: int) -> list[str]:
+        """The keys of the items in flight, in the order in which they were planned."""
+        running = select(ITEM.c.key).where(ITEM.c.batch_id == batch_id, ITEM.c.state == ItemState.RUNNING)
+        return [row["key"] for row in await tx.rows(running.order_by(ITEM.c.seq))]
+
+    @reads
+    async def closed(self, tx: Tx, batch_id: int, since: datetime) -> Sequence[Row]:
+        """The items of a batch that were closed at or after a moment, in that order."""
+        closed = select(ITEM).where(ITEM.c.batch_id == batch_id, ITEM.c.closed_at >= since)
+        return await tx.rows(closed.order_by(ITEM.c.closed_at, ITEM.c.seq))
 
     async def items(self, batch_id: int) -> AsyncGenerator[Row, None]:
         """Every item of a batch, in order, none kept in memory."""

@@ -13,11 +13,14 @@ from muster.ledger.allotments import settle_charges
 from muster.ledger.beats import is_alive
 from muster.ledger.database import Row, Tx
 from muster.ledger.journal import Level, log
-from muster.ledger.standing import Standing, end_if_over
+from muster.ledger.standing import Standing, end_if_over, fail_at
 from muster.outcomes import ErrorKind
 from muster.states import ItemState
 
 POISON_UNSEEN: Final = 5  # crashes of an item that was alone, where nobody saw whether it was to blame
+
+
+POISON: Final = "Brought down the process in which it was worked alone"
 
 
 async def give_back(tx: Tx, batch: Row, lanes: Sequence[str]) -> int:
@@ -58,11 +61,15 @@ async def silent_lanes(tx: Tx, batch_id: int, now: datetime) -> Sequence[str]:
     return [lane for lane in await lanes_of(tx, batch_id) if lane not in alive]
 
 
-async def end_after_return(tx: Tx, batch_id: int, now: datetime) -> Standing:
-    """Close the batch if the items that came back were the last; those of a reached target are skipped."""
-    batch = await tx.row(sql.LOCK_ANY_BATCH, {"batch_id": batch_id})
+async def end_after_return(tx: Tx, before: Row, now: datetime) -> Standing:
+    """Close the batch if the items that came back were the last; those of a reached target are skipped.
+
+    `before` is the batch as it was before they came back: one of them may have failed as poison.
+    """
+    batch = await tx.row(sql.LOCK_ANY_BATCH, {"batch_id": before["id"]})
     assert batch is not None, "it is locked by this transaction"  # noqa: S101
-    return await end_if_over(tx, batch, batch, {}, now)
+    standing = await end_if_over(tx, batch, batch, {}, now)
+    return await fail_at(tx, batch, standing, POISON if batch["failed"] > before["failed"] else None, now)
 
 
 async def _return(tx: Tx, batch: Row, lanes: Sequence[str], *, crashed: int) -> int:
@@ -75,11 +82,10 @@ async def _return(tx: Tx, batch: Row, lanes: Sequence[str], *, crashed: int) -> 
 
 
 async def _fail_poisoned(tx: Tx, batch: Row, ids: Sequence[int], now: datetime) -> None:
-    said = "Brought down the process in which it was worked alone"
     freed = await tx.value(sql.RESERVED_FOR, {"ids": ids})
-    closed = {"ids": ids, "to": ItemState.FAILED, "kind": ErrorKind.POISON, "said": said, "now": now}
+    closed = {"ids": ids, "to": ItemState.FAILED, "kind": ErrorKind.POISON, "said": POISON, "now": now}
     failed = await tx.run(sql.CLOSE_ITEMS, closed)
     counts = {"batch_id": batch["id"], **sql.NO_COUNTS, "more_failed": failed, "freed": int(freed)}
     await tx.run(sql.COUNT, counts)
     for item_id in ids:
-        await log(tx, batch["id"], now, "item.poison", f"{said}.", level=Level.ERROR, item_id=item_id)
+        await log(tx, batch["id"], now, "item.poison", f"{POISON}.", level=Level.ERROR, item_id=item_id)

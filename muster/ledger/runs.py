@@ -9,13 +9,15 @@ from sqlalchemy import ColumnElement, delete, exists, select, update
 
 from muster.certificate import ENDS, OPEN, certificate_of
 from muster.errors import NotFound
+from muster.ledger.beats import is_alive
 from muster.ledger.database import Database, Row, Tx, reads, writes
+from muster.ledger.live import LANE
 from muster.ledger.proving import decisions_of, evidence_of
-from muster.ledger.tables import BATCH, RUN, RUN_CLIENT
+from muster.ledger.tables import BATCH, ITEM, RUN, RUN_CLIENT
 from muster.limits import Mode
 from muster.manifest import hash_of, manifest_of
 from muster.selection import Decision
-from muster.states import CLOSED_BATCHES, OPEN_BATCHES, BatchState, RunState
+from muster.states import CLOSED_BATCHES, OPEN_BATCHES, BatchState, ItemState, RunState
 
 NIGHTLY: Final = "nightly"
 RECONCILE: Final = "reconcile"
@@ -165,11 +167,11 @@ class Runs:
     async def close(self, tx: Tx, run_id: int) -> bool:
         """Close the run if its batches are, write its certificate, and say whether this call did.
 
-        A batch that was stopped before its end makes it `failed`.
+        A batch that was stopped before its end makes it `failed`. It waits for living lanes.
         """
         run = await tx.row(select(RUN).where(RUN.c.id == run_id).with_for_update())
         batches = await tx.rows(select(BATCH.c.id, BATCH.c.state, BATCH.c.reason).where(BATCH.c.run_id == run_id))
-        is_over = all(row["state"] in CLOSED_BATCHES for row in batches)
+        is_over = all(row["state"] in CLOSED_BATCHES for row in batches) and not await _is_called(tx, run_id)
         if run is None or run["state"] != RunState.RUNNING or run["planned_at"] is None or not is_over:
             return False
         reasons = [f"batch {row['id']}: {row['reason']}" for row in batches if row["state"] == BatchState.FAILED]
@@ -187,6 +189,15 @@ async def _insert(tx: Tx, new: NewRun) -> tuple[int | None, str]:
     key = await _free_key(tx, new.key) if new.forced else new.key
     row = {**asdict(new), "key": key, "state": RunState.RUNNING, "started_at": await tx.now()}
     return await tx.value(tx.insert(RUN).values(row).on_conflict_do_nothing().returning(RUN.c.id)), key
+
+
+async def _is_called(tx: Tx, run_id: int) -> bool:
+    """Whether living lanes still finish items, of batches that were stopped before their end."""
+    running = (ITEM.c.batch_id == BATCH.c.id) & (ITEM.c.state == ItemState.RUNNING)
+    here = select(LANE.c.beat_at).join(ITEM, ITEM.c.lane == LANE.c.id).join(BATCH, running)
+    here = here.where(BATCH.c.run_id == run_id).distinct()
+    now = await tx.now()
+    return any(is_alive(row["beat_at"], now, tx.stale_after) for row in await tx.rows(here))
 
 
 def _of_key(key: str) -> ColumnElement[bool]:

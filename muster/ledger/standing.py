@@ -132,7 +132,7 @@ async def end_if_over(tx: Tx, batch: Row, counts: Row, stopped: Mapping[str, str
         and all_stopped
         and not await tx.row(sql.OTHER_OPEN_ITEM, {"batch_id": batch["id"], "stopped": sorted(all_stopped)})
     ):
-        state = await move_batch(tx, batch, BatchState.FAILED, " ".join(all_stopped.values()), now)
+        state = await move_batch(tx, batch, BatchState.FAILED, " ".join(dict.fromkeys(all_stopped.values())), now)
     return Standing(state, remaining, all_stopped)
 
 
@@ -141,6 +141,14 @@ async def pause_for(tx: Tx, batch: Row, standing: Standing, why: str | None, now
     if why is None or not standing.is_workable:
         return standing
     return replace(standing, state=await move_batch(tx, batch, BatchState.PAUSED, why, now))
+
+
+async def fail_at(tx: Tx, batch: Row, standing: Standing, failure: str | None, now: datetime) -> Standing:
+    """End a batch that is to stop at its first failure; what is in flight still ends, its other items stay open."""
+    if failure is None or not standing.is_workable or not batch["limits"].get("fail_fast"):
+        return standing
+    why = f"stopped at the first failure, {failure}"
+    return replace(standing, state=await move_batch(tx, batch, BatchState.FAILED, why, now))
 
 
 async def _skip_open(tx: Tx, batch_id: int, now: datetime) -> int:

@@ -96,6 +96,11 @@ START_ITEMS: Final = (
         started_at=bindparam("now", type_=_i.started_at.type),
     )
 )
+RUNNING: Final = (
+    select(func.count())
+    .select_from(ITEM)
+    .where(_i.batch_id == bindparam("batch_id"), _i.state == const(ItemState.RUNNING, literal_execute=True))
+)
 RESERVE: Final = (
     update(BATCH).where(_b.id == bindparam("batch_id")).values(reserved=_b.reserved + bindparam("reserves"))
 )
@@ -267,6 +272,12 @@ _unheard = (
 )
 RESERVED_UNHEARD: Final = select(func.coalesce(func.sum(_i.reserved), 0)).where(*_unheard)
 RETURN_UNHEARD: Final = update(ITEM).where(*_unheard).values(state=ItemState.PENDING, lane=null(), reserved=0)
+SPEND_ON_ITEM: Final = (
+    update(ITEM).where(_i.id == bindparam("item_id")).values(cost_micros=_i.cost_micros + bindparam("more_cost"))
+)
+SPEND: Final = (
+    update(BATCH).where(_b.id == bindparam("batch_id")).values(cost_micros=_b.cost_micros + bindparam("more_cost"))
+)
 SEE_LANE: Final = select(_l.id).where(_l.id == bindparam("lane_id"))
 LANE_BEATS: Final = select(_l.id, _l.beat_at).where(_l.batch_id == bindparam("batch_id"))
 DROP_LANES: Final = delete(LANE).where(_l.id.in_(bindparam("lanes", expanding=True)))

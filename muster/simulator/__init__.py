@@ -12,14 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from muster.simulator import anthropic, apify, chat, gemini, perplexity, stories
+from muster.simulator import anthropic, apify, chat, gemini, perplexity, stories, tavily
 from muster.simulator.gate import Door, Gate
-from muster.simulator.options import Options
+from muster.simulator.options import Options, read_latency
 from muster.simulator.proxies import Proxies
 from muster.simulator.server import listen
 from muster.simulator.wire import Upstream
 
-__all__ = ["UPSTREAMS", "Options", "create_app", "serve"]
+__all__ = ["UPSTREAMS", "Options", "create_app", "read_latency", "serve"]
 
 UPSTREAMS: Mapping[str, Callable[[Gate], Upstream]] = {
     chat.NAME: chat.upstream,
@@ -28,6 +28,7 @@ UPSTREAMS: Mapping[str, Callable[[Gate], Upstream]] = {
     anthropic.NAME: anthropic.upstream,
     apify.NAME: apify.upstream,
     stories.NAME: stories.upstream,
+    tavily.NAME: tavily.upstream,
 }
 
 

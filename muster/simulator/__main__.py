@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from muster.errors import MusterError
 from muster.simulator import Options, serve
 from muster.simulator.behaviour import BUSY, KEY_MARKERS, MARKERS
+from muster.simulator.options import read_latency
 from muster.simulator.stories import SESSIONS
 
 
@@ -14,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until told to stop, and say with which code to exit."""
     words = vars(_parser().parse_args(argv))
     try:
-        serve(Options(**words))
+        serve(Options(**{**words, "latency_of": dict(map(read_latency, words["latency_of"]))}))
     except MusterError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -35,6 +36,13 @@ def _parser() -> argparse.ArgumentParser:
     usual = Options()
     parser.add_argument("--port", type=int, default=usual.port, help="0 picks a free one")
     parser.add_argument("--latency-ms", type=float, default=usual.latency_ms, help="of one answer or one run")
+    parser.add_argument(
+        "--latency-of",
+        action="append",
+        default=[],
+        metavar="NAME=MS",
+        help="of one upstream, instead",
+    )
     parser.add_argument("--latency-spread", type=float, default=usual.latency_spread, help="part of it, either way")
     parser.add_argument("--rate-per-minute", type=int, default=usual.rate_per_minute, help="for each upstream")
     parser.add_argument("--error-rate", type=float, default=usual.error_rate, help="share of calls answered 5xx")

@@ -60,8 +60,8 @@ MARKERS: Mapping[str, Marker] = {  # of two in one call the upper one wins
     "sim-hang": Marker("never answers", Fault.HANG),
     "sim-html": Marker("502 with an HTML body", Fault.HTML),
     "sim-huge": Marker("200 with a body of 20 MB", Fault.HUGE),
-    "sim-empty": Marker("Apify: a profile without posts", twist=Twist.EMPTY),
-    "sim-few": Marker("Apify: 1 post, whatever was asked", twist=Twist.FEW),
+    "sim-empty": Marker("Apify: a profile without posts; Tavily: no result", twist=Twist.EMPTY),
+    "sim-few": Marker("Apify: 1 post, Tavily: 1 result, whatever was asked", twist=Twist.FEW),
     "sim-many": Marker("Apify: 3 posts more than asked, whatever the caps", twist=Twist.MANY),
     "sim-failed-run": Marker("Apify: the run ends FAILED", twist=Twist.FAILED_RUN),
     "sim-timed-out": Marker("Apify: the run ends TIMED-OUT with 1 paid post", twist=Twist.TIMED_OUT),
@@ -140,7 +140,8 @@ def random_fault(options: Options, upstream: str, identity: str, turn: int) -> F
 
 def latency(options: Options, upstream: str, identity: str, turn: int) -> float:
     """Seconds that this call takes."""
-    if not options.latency_ms:
+    mean_ms = options.latency_of.get(upstream, options.latency_ms)
+    if not mean_ms:
         return 0.0
     drawn = share(options.seed, "latency", upstream, identity, turn)
-    return options.latency_ms / 1000 * (1 + options.latency_spread * (2 * drawn - 1))
+    return mean_ms / 1000 * (1 + options.latency_spread * (2 * drawn - 1))

@@ -112,8 +112,21 @@ def _subject(call: Call) -> Subject:
         raise Refused(Fault.REJECTED, "'messages' must be a list of at least one message.")
     _wanted_schema(data)
     text = next((_text(message) for message in reversed(messages) if message.get("role") == "user"), "").strip()
+    if (keyword := _keyword(text)) is not None:
+        return Subject(keyword[:_LONGEST_IDENTITY], keyword)
     url = _URL.search(text) if "://" in text else None
     return Subject(url[0].rstrip(".,;:!?*_") if url else text[:_LONGEST_IDENTITY], text)
+
+
+def _keyword(text: str) -> str | None:
+    """What an article is to be about, where one is asked for: its sources, which have addresses, say nothing here."""
+    if not text.startswith('{"keyword":'):
+        return None
+    try:
+        keyword = orjson.loads(text)["keyword"]
+    except orjson.JSONDecodeError:
+        return None
+    return keyword if isinstance(keyword, str) else None
 
 
 def _text(message: Mapping[str, Any]) -> str:

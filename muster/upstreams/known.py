@@ -19,6 +19,7 @@ KNOWN: Final[Mapping[str, Allowed]] = {
     "perplexity": Allowed(concurrency=32),
     "gemini": Allowed(concurrency=64),
     "anthropic": Allowed(concurrency=64),
+    "tavily": Allowed(),  # 100 or 1,000 calls a minute, by the key; it says nothing of them but 429
     "stories": Allowed(),  # its endpoint pairs are its limit
     "apify": Allowed(concurrency=64),  # actor runs; where a plan bears fewer, its answers say so
 }

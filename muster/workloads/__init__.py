@@ -6,6 +6,7 @@ from typing import Final
 from muster.errors import NotFound
 from muster.settings import Settings
 from muster.workload import Workload
+from muster.workloads.articles import Articles
 from muster.workloads.posts import Posts
 from muster.workloads.profiles import Profiles
 from muster.workloads.prompts import Prompts
@@ -18,6 +19,7 @@ SHELF: Final[Mapping[str, type[Workload]]] = {
         Posts,
         Prompts,
         Stories,
+        Articles,
     )
 }  # in the order in which a client's batches are worked
 

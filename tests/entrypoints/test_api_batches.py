@@ -251,3 +251,12 @@ async def test_a_stream_tells_progress_and_the_log_until_the_batch_is_closed(api
 
     assert whole[0][0] == "log"
     assert [kind for kind, _ in last] == ["progress", "end"]
+
+
+async def test_articles_are_refused_with_the_way_to_have_them(api: Api):
+    await a_client(api.book, "acme", [])
+
+    async with api.caller() as me:
+        said = await me.post("/batches", json={"client": "acme", "workload": "articles"})
+
+    assert "muster articles KEYWORD..." in flaw(said, 409)

@@ -7,8 +7,8 @@ from entrypoints.cli.app import app
 from tests.entrypoints.conftest import Muster
 
 COMMANDS = (
-    "demo", "run", "trigger", "watch", "verify", "batches", "show", "export", "deploy", "doctor", "serve", "tokens",
-    "simulate",
+    "demo", "run", "articles", "trigger", "watch", "verify", "batches", "show", "export", "deploy", "doctor", "serve",
+    "tokens", "simulate",
 )  # fmt: skip
 
 
@@ -41,6 +41,7 @@ def test_each_command_has_a_sentence_in_the_overview(command: str):
         (["trigger"], "muster trigger --force --timeout 30 --json"),
         (["watch"], "muster watch nightly:2026-11-22 --interval 2"),
         (["verify"], "muster verify 12 --repair"),
+        (["articles"], "muster articles --from-file keywords.csv --parallel 3"),
         (["simulate"], "OPENAI_BASE_URL=http://127.0.0.1:9000/v1"),
         (["doctor"], "muster doctor --json"),
         (["serve"], "muster serve --host 0.0.0.0 --port 8080"),

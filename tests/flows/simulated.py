@@ -34,11 +34,17 @@ class Simulator:
             "APIFY_BASE_URL": self.address,
             "APIFY_TOKEN": "simulated",
             "STORIES_BASE_URL": self.address,
+            "TAVILY_BASE_URL": self.address,
+            "TAVILY_API_KEY": "simulated",
         }
 
     def calls(self, upstream: str) -> Counter[str]:
         """How often each profile was asked about."""
         return Counter(self._seen()["calls"][upstream])
+
+    def order(self, upstream: str) -> list[str]:
+        """Who was asked about, in the order of the first calls."""
+        return list(self._seen()["calls"][upstream])
 
     def most_in_flight(self, upstream: str) -> int:
         return int(self._seen()["max_in_flight"][upstream])

@@ -13,6 +13,7 @@ from prefect import Task
 import tasks
 from deployments.check import FILE, complaints
 from deployments.setup import TAG_LIMITS
+from flows.articles import articles
 from flows.client import client
 from flows.nightly import nightly
 from flows.stories import stories
@@ -65,7 +66,7 @@ def test_lanes_have_no_tag_whose_lost_slot_could_hold_the_next_one_back():
     assert not work.tags
 
 
-@pytest.mark.parametrize("flow", [nightly, client, stories])
+@pytest.mark.parametrize("flow", [nightly, client, stories, articles])
 def test_the_form_shows_the_mode_as_a_choice_with_its_description(flow: Any):
     schema = flow.parameters.model_dump()
     mode = schema["properties"]["mode"]
@@ -75,6 +76,6 @@ def test_the_form_shows_the_mode_as_a_choice_with_its_description(flow: Any):
     assert schema["definitions"]["Mode"]["enum"] == ["normal", "testing"]
 
 
-@pytest.mark.parametrize("flow", [nightly, client, stories])
+@pytest.mark.parametrize("flow", [nightly, client, stories, articles])
 def test_every_parameter_of_a_form_is_described(flow: Any):
     assert all(it.get("description") for it in flow.parameters.properties.values())

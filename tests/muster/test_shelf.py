@@ -1,6 +1,7 @@
 """The contract that every workload on the shelf keeps; a new one is tested the moment it is shelved."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -21,7 +22,15 @@ every_workload = pytest.mark.parametrize("name", list(SHELF))
 async def planned(world: World, name: str, limits: Limits) -> list[NewItem]:
     (client,) = await world.book.clients.all()
     workload = workload_named(name, world.settings)
-    return [item async for item in workload.plan(world.book, client, limits, {})]
+    asked = asked_for(name, [f"p{n}" for n in range(30)], "drafts")
+    planned = [item async for item in workload.plan(world.book, client, limits, asked)]
+    return planned[: workload.terms(limits).items]
+
+
+def asked_for(name: str, handles: list[str], folder: Path | str) -> dict[str, Any]:
+    """What a request says of work that is not the ledger's."""
+    here = {"keywords": handles, "output_dir": str(folder), "continue_on_error": True}
+    return here if name == "articles" else {}
 
 
 def test_every_file_of_the_folder_is_on_the_shelf():
@@ -49,7 +58,7 @@ async def test_its_plan_is_the_same_every_time_and_its_keys_are_unique(world: Wo
 @every_workload
 async def test_its_plan_keeps_to_the_limits(world: World, name: str):
     await world.client("acme", [f"p{n}" for n in range(30)], posts_target=5)
-    limits = some_limits(profiles=3, batch_size=3, max_batches=1, posts_target=5, prompts=3)
+    limits = some_limits(profiles=3, batch_size=3, max_batches=1, posts_target=5, prompts=3, keywords=3)
 
     assert len(await planned(world, name, limits)) <= 3
     assert workload_named(name, world.settings).terms(limits).items == 3
@@ -57,7 +66,7 @@ async def test_its_plan_keeps_to_the_limits(world: World, name: str):
 
 @every_workload
 def test_a_limit_of_zero_bars_it_with_a_reason(name: str):
-    nothing = some_limits(profiles=0, max_batches=0, posts_target=0, prompts=0)
+    nothing = some_limits(profiles=0, max_batches=0, posts_target=0, prompts=0, keywords=0)
 
     assert workload_named(name, Settings.read()).bar(nothing)
 
@@ -83,24 +92,25 @@ def test_testing_mode_bars_nobody_for_want_of_a_target(name: str):
     ],
 )
 async def test_whatever_the_upstream_does_the_item_ends_as_it_should(
-    world: World, name: str, word: str, ends: set[ItemState]
+    world: World, name: str, word: str, ends: set[ItemState], tmp_path: Path
 ):
     world.set(tries=2)
-    await world.client("acme", [f"{word}-{n}" for n in range(3)], posts_target=50)
+    handles = [f"{word}-{n}" for n in range(3)]
+    await world.client("acme", handles, posts_target=50)
 
-    (batch,) = await world.run(name)
+    (batch,) = await world.run(name, only=asked_for(name, handles, tmp_path))
 
     assert batch["state"] == BatchState.DONE
     assert {item["state"] async for item in world.book.readings.items(batch["id"])} <= ends
 
 
 @every_workload
-async def test_its_key_shows_nowhere(world: World, name: str, caplog: pytest.LogCaptureFixture):
+async def test_its_key_shows_nowhere(world: World, name: str, caplog: pytest.LogCaptureFixture, tmp_path: Path):
     key = SecretStr("sim-denied-topsecret")
-    world.set(openai_api_key=key, apify_token=key)
+    world.set(openai_api_key=key, apify_token=key, tavily_api_key=key)
     await world.client("acme", ["ada"], posts_target=5)
 
-    (batch,) = await world.run(name)
+    (batch,) = await world.run(name, only=asked_for(name, ["ada"], tmp_path))
 
     kept = [
         dict(batch),
