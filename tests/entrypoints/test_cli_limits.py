@@ -30,7 +30,7 @@ def test_limits_are_listed_set_and_lifted(muster: Muster):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["set", "opnai", "--per-minute", "5"], "There is no upstream 'opnai'; there are apify, openai, stories."),
+        (["set", "opnai", "--per-minute", "5"], "no upstream 'opnai'; there are apify, openai, stories, tavily."),
         (["set", "openai"], "Say which limit: --concurrency, --per-minute, --tokens-per-minute."),
         (["set", "openai", "--per-minute", "0"], "--per-minute '0' must be a whole number from 1 to"),
         (["set", "openai", "--concurrency", "-3"], "--concurrency '-3' must be a whole number"),
