@@ -32,7 +32,7 @@ def test_limits_are_listed_set_and_lifted(muster: Muster):
     [
         (
             ["set", "opnai", "--per-minute", "5"],
-            "There is no upstream 'opnai'; there are anthropic, apify, gemini, openai, perplexity, stories.",
+            "There is no upstream 'opnai'; there are anthropic, apify, gemini, openai, perplexity, stories, tavily.",
         ),
         (["set", "openai"], "Say which limit: --concurrency, --per-minute, --tokens-per-minute."),
         (["set", "openai", "--per-minute", "0"], "--per-minute '0' must be a whole number from 1 to"),
