@@ -72,7 +72,7 @@ def demo(
     Everything stays in the folder `demo` of MUSTER_HOME. The upstreams are a simulator on this machine: no key is
     needed, nothing is paid.
     """
-    os.environ["MUSTER_HOME"] = str(Settings.read().home / "demo")  # nobody's own ledger gets made-up clients
+    os.environ.update(MUSTER_HOME=str(Settings.read().home / "demo"))  # nobody's own ledger gets made-up clients
     settings = Settings.read()
     account, batches = run(_work(settings))
     if as_json:
