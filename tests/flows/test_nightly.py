@@ -176,7 +176,7 @@ async def test_a_denied_key_fails_the_batch_with_its_reason_and_a_good_one_goes_
 
     assert state.is_failed()
     assert (batch["state"], batch["remaining"]) == ("failed", 6)
-    assert batch["reason"] == "openai answered 401: Incorrect API key provided."
+    assert batch["reason"] == "openai answered 401: Incorrect API key provided. Is OPENAI_API_KEY right?"
     assert run.state is not None
     assert run.state.is_failed()
     assert batch["reason"] in message(run.state)
