@@ -26,9 +26,10 @@ BASES: Final = {
 
 def pointing(upstream: str, kind: ErrorKind | None, error: str) -> str:
     """What an upstream said when it let nobody in, with the variable of the key that it did not like."""
-    if kind is not ErrorKind.DENIED or upstream not in KEYS or (name := variable(KEYS[upstream])) in error:
+    is_named = any(variable(key) in error for key in KEYS.values())
+    if kind is not ErrorKind.DENIED or upstream not in KEYS or is_named:
         return error
-    return f"{error} Is {name} right?"
+    return f"{error} Is {variable(KEYS[upstream])} right?"
 
 
 def keyless(settings: Settings, upstreams: Iterable[str]) -> dict[str, str]:
