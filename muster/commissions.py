@@ -26,6 +26,7 @@ from muster.workloads.articles import Articles, how_worked
 
 CLIENT: Final = "articles"  # whose they are, where nobody is named
 FOLDER: Final = Path("drafts")
+MANIFEST: Final = "manifest.json"
 MOST_PARALLEL: Final = 1000
 RESEARCH_S, WRITING_S = 3.0, 27.0  # what they usually take
 SOURCE_TOKENS, PROMPT_TOKENS, WORD_TOKENS = 300, 200, 1.4  # of a usual source, the instruction, a word
@@ -209,14 +210,16 @@ def keyword_line(item: Row) -> dict[str, Any]:
 
 
 def write_manifest(summary: Mapping[str, Any]) -> Path:
-    """Keep a batch's summary beside its drafts, in one step; no other batch's is ever replaced.
+    """Keep a batch's summary beside its drafts; a batch's own is never replaced by another's, the newest's is.
 
     Raises:
         OSError: it cannot be written.
     """
     folder = Path(summary["output_dir"])
     name = next(it for it in _manifests(summary["batch"]) if _is_free(folder / it, summary["name"]))
-    put_aside(folder, name, orjson.dumps(summary, option=orjson.OPT_INDENT_2))
+    content = orjson.dumps(summary, option=orjson.OPT_INDENT_2)
+    for it in (name, MANIFEST):
+        put_aside(folder, it, content)
     return folder / name
 
 

@@ -83,7 +83,8 @@ new is begun, what is in flight is finished and kept; with --continue-on-error a
 told at the end. Ctrl+C does the same as a failure, a second one ends at once. --resume goes on and pays for nothing
 twice.
 
-Exit codes: 0 all written; 1 some failed or are open; 2 usage; 3 configuration or connection; 130 interrupted.
+Exit codes: 0 all written, with --continue-on-error all closed; 1 some failed or are open; 2 usage; 3 configuration
+or connection; 130 interrupted.
 
 \b
 muster articles "solar roofs" "heat pumps"

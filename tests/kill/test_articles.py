@@ -73,7 +73,7 @@ def check_folders(folder: Path) -> None:
     assert len(there) == len(KEYWORDS)
     assert {frozenset(it.name for it in path.iterdir()) for path in there} == {frozenset(FILES)}
     assert {json.loads((path / "research.json").read_text())["keyword"] for path in there} == set(KEYWORDS)
-    assert sorted(it.name for it in folder.iterdir() if not it.is_dir()) == ["manifest-1.json"]
+    assert sorted(it.name for it in folder.iterdir() if not it.is_dir()) == ["manifest-1.json", "manifest.json"]
     manifest = json.loads((folder / "manifest-1.json").read_text())
     assert {it["state"] for it in manifest["keywords"]} == {ItemState.SUCCEEDED}
     assert {it["folder"] for it in manifest["keywords"]} == {it.name for it in there}
