@@ -16,6 +16,8 @@ from muster.ledger import Book
 from tests.drain import World
 from tests.invariants import check_ledger
 
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it; the commands draw for it what they draw for a pipe
+
 OURS = re.compile(
     r"^(MUSTER_|FIRE_AND_FORGET|OPENAI_|PERPLEXITY_|GEMINI_|ANTHROPIC_|APIFY_|STORIES_|TAVILY_|CRON_SECRET|PREFECT_API_URL)"
 )
